@@ -1,0 +1,226 @@
+#include "../lib/backend.hpp"
+
+#include "sources.hpp"
+
+using namespace rp::handoff;
+using namespace rp::handoff::capi;
+
+struct rp_handoff_backend {
+    static constexpr Kind own_kind = Kind::backend;
+    Handle base{own_kind};
+    std::shared_ptr<Backend> backend;
+
+    explicit rp_handoff_backend(std::shared_ptr<Backend> b) noexcept : backend(std::move(b)) {}
+};
+
+struct rp_handoff_offer {
+    static constexpr Kind own_kind = Kind::offer;
+    Handle base{own_kind};
+    std::unique_ptr<Offer> offer;
+};
+
+namespace {
+
+constexpr std::uint32_t max_connections_bound = 65536;
+constexpr std::uint32_t max_pending_bound = 16777216;
+
+Result<Backend::Config> to_config(const rp_handoff_backend_options &o) {
+    auto peers = make_peers(o.peer_flags, RP_HANDOFF_PEER_ANY_UID, o.peer_uids, o.peer_uid_count);
+    if (!peers) {
+        return Failure(peers.error());
+    }
+    Backend::Config config{Backend::TokenPolicy::from_broker, {}, 64, std::chrono::seconds(5), 65536, std::move(*peers)};
+    if (o.token_policy == RP_HANDOFF_TOKENS_EXPECTED) {
+        config.token_policy = Backend::TokenPolicy::expected;
+    } else if (o.token_policy != RP_HANDOFF_TOKENS_FROM_BROKER) {
+        return Failure(Status::invalid_argument);
+    }
+    config.tokens.max_pending = or_default<std::size_t>(o.max_pending, config.tokens.max_pending);
+    config.tokens.ttl = or_default(duration(o.token_ttl_ns), config.tokens.ttl);
+    config.max_connections = or_default<std::size_t>(o.max_connections, config.max_connections);
+    config.io_timeout = or_default(duration(o.io_timeout_ns), config.io_timeout);
+    config.max_frame = or_default(o.max_frame_bytes, config.max_frame);
+    if (config.tokens.max_pending > max_pending_bound || config.max_connections > max_connections_bound ||
+        config.max_frame > RP_HANDOFF_FRAME_BODY_MAX || o.reserved != 0) {
+        return Failure(Status::invalid_argument);
+    }
+    return config;
+}
+
+bool is_trust(std::int32_t trust) noexcept {
+    return trust == RP_HANDOFF_TRUST_CREDENTIALS || trust == RP_HANDOFF_TRUST_CALLER;
+}
+
+} // namespace
+
+int32_t rp_handoff_backend_create(const rp_handoff_backend_options *options, rp_handoff_backend **out_backend) {
+    return guarded([&] {
+        rp_handoff_backend_options o{};
+        if (out_backend == nullptr) {
+            return Status::invalid_argument;
+        }
+        if (const Status status = read_options(options, o); status != Status::ok) {
+            return status;
+        }
+        Result<Backend::Config> config = to_config(o);
+        auto time = make_time(o.now, o.wait, o.time_user_data);
+        if (!config || !time) {
+            return config ? time.error() : config.error();
+        }
+        auto backend = Backend::create(std::move(*config), std::move(*time));
+        if (!backend) {
+            return backend.error();
+        }
+        *out_backend = new rp_handoff_backend(std::move(*backend));
+        return Status::ok;
+    });
+}
+
+void rp_handoff_backend_destroy(rp_handoff_backend *backend) {
+    destroy(backend, [backend](bool in_child) {
+        if (in_child) {
+            return backend->backend->abandon();
+        }
+        backend->backend->shutdown();
+        return true;
+    });
+}
+
+int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path) {
+    return guarded_with(backend,
+                        [&] { return path == nullptr ? Status::invalid_argument : backend->backend->listen(path); });
+}
+
+int32_t rp_handoff_backend_add_listener(rp_handoff_backend *backend, int32_t fd, int32_t trust) {
+    return guarded_with(backend, [&] {
+        return is_trust(trust) ? backend->backend->add_listener(fd, trust == RP_HANDOFF_TRUST_CALLER)
+                               : Status::invalid_argument;
+    });
+}
+
+int32_t rp_handoff_backend_add_connection(rp_handoff_backend *backend, int32_t fd, int32_t trust) {
+    return guarded_with(backend, [&] {
+        return is_trust(trust) ? backend->backend->add_connection(fd, trust == RP_HANDOFF_TRUST_CALLER)
+                               : Status::invalid_argument;
+    });
+}
+
+int32_t rp_handoff_backend_expect(rp_handoff_backend *backend, const rp_handoff_token *token) {
+    return guarded_with(backend, [&] {
+        return token == nullptr ? Status::invalid_argument : backend->backend->expect(to_token(*token));
+    });
+}
+
+int32_t rp_handoff_backend_revoke(rp_handoff_backend *backend, const rp_handoff_token *token) {
+    return guarded_with(backend, [&]() -> std::int32_t {
+        if (token == nullptr) {
+            return RP_HANDOFF_ERR_INVALID_ARGUMENT;
+        }
+        return backend->backend->revoke(to_token(*token)) ? 1 : 0;
+    });
+}
+
+int32_t rp_handoff_backend_consume(rp_handoff_backend *backend, const rp_handoff_token *expected,
+                                   const uint8_t *presented, size_t presented_length) {
+    return guarded_with(backend, [&] {
+        if (expected == nullptr || (presented == nullptr && presented_length > 0)) {
+            return Status::invalid_argument;
+        }
+        return backend->backend->consume(to_token(*expected), {presented, presented_length});
+    });
+}
+
+int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t timeout_ns, rp_handoff_offer **out_offer) {
+    return guarded_with(backend, [&] {
+        if (out_offer == nullptr) {
+            return Status::invalid_argument;
+        }
+        auto handle = std::make_unique<rp_handoff_offer>();
+        auto offer = backend->backend->next_offer(
+            timeout_ns == RP_HANDOFF_FOREVER ? std::nullopt : std::optional(duration(timeout_ns)));
+        if (!offer) {
+            return offer.error();
+        }
+        handle->offer = std::move(*offer);
+        *out_offer = handle.release();
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_backend_fd(rp_handoff_backend *backend) {
+    const Status status = check_handle(backend);
+    return status == Status::ok ? backend->backend->fd() : code(status);
+}
+
+int32_t rp_handoff_backend_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns) {
+    return guarded_with(backend, [&] {
+        if (out_timeout_ns == nullptr) {
+            return Status::invalid_argument;
+        }
+        const Instant deadline = backend->backend->next_deadline();
+        *out_timeout_ns =
+            deadline == end_of_time ? RP_HANDOFF_FOREVER : elapsed(backend->backend->now(), deadline).count();
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_backend_stop(rp_handoff_backend *backend) {
+    const Status status = check_handle(backend);
+    if (status == Status::ok) {
+        backend->backend->stop();
+    }
+    return code(status);
+}
+
+int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend, rp_handoff_backend_statistics *out_statistics) {
+    return guarded_with(backend, [&] {
+        if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
+            return status;
+        }
+        const Backend::Statistics s = backend->backend->statistics();
+        write_struct(out_statistics, {0, static_cast<std::uint32_t>(s.connections),
+                                      static_cast<std::uint32_t>(s.unanswered), 0, s.accepted, s.refused,
+                                      s.rejected_peers, s.rejected_tokens, s.rejected_offers, s.answers_undelivered});
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info) {
+    return guarded_with(offer, [&] {
+        if (const Status status = check_result_struct(out_info); status != Status::ok) {
+            return status;
+        }
+        const Offer::Info &info = offer->offer->info();
+        write_struct(out_info, {0, static_cast<std::uint32_t>(info.service_name.size()), info.service_name.c_str(),
+                                info.correlation_id, info.peer.pid, info.peer.uid, nanoseconds(info.received_at),
+                                to_c(info.token)});
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_offer_accept(rp_handoff_offer *offer, int32_t *out_fd) {
+    return guarded_with(offer, [&] {
+        if (out_fd == nullptr) {
+            return Status::invalid_argument;
+        }
+        Result<Offer::Accepted> accepted = offer->offer->accept();
+        if (!accepted) {
+            return accepted.error();
+        }
+        *out_fd = accepted->fd.release();
+        return accepted->delivered ? Status::ok : Status::ack_undelivered;
+    });
+}
+
+int32_t rp_handoff_offer_refuse(rp_handoff_offer *offer, const char *text) {
+    return guarded_with(offer, [&] { return offer->offer->refuse(text != nullptr ? text : ""); });
+}
+
+void rp_handoff_offer_destroy(rp_handoff_offer *offer) {
+    destroy(offer, [offer](bool in_child) {
+        if (in_child) {
+            offer->offer->abandon();
+        }
+        return true;
+    });
+}

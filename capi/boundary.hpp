@@ -1,0 +1,138 @@
+// What every entry point of the C API goes through: the exception wall, the kinds of handles, sized structs.
+//
+// The only try blocks of the library are here.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "../lib/status.hpp"
+#include "rp_handoff.h"
+
+namespace rp::handoff::capi {
+
+constexpr std::int32_t code(Status status) noexcept { return static_cast<std::int32_t>(status); }
+
+// A thread that is cancelled unwinds, and what unwinds out of a noexcept function ends the process. So cancellation waits
+// until the call returns.
+class CancellationOff {
+  public:
+    CancellationOff() noexcept { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+    CancellationOff(const CancellationOff &) = delete;
+    CancellationOff &operator=(const CancellationOff &) = delete;
+    ~CancellationOff() { pthread_setcancelstate(before_, nullptr); }
+
+  private:
+    int before_ = PTHREAD_CANCEL_ENABLE;
+};
+
+// Runs the body of an entry point, which answers a Status or a number that is not negative.
+template <class Body>
+std::int32_t guarded(Body body) noexcept {
+    const CancellationOff off;
+    try {
+        return static_cast<std::int32_t>(body());
+    } catch (const std::bad_alloc &) {
+        return RP_HANDOFF_ERR_NO_MEMORY;
+    } catch (...) {
+        return RP_HANDOFF_ERR_INTERNAL;
+    }
+}
+
+// Runs a callback of the caller's, which may come from a language that throws through it.
+template <class Call>
+bool callback_succeeded(Call call) noexcept {
+    try {
+        return call() == RP_HANDOFF_CALLBACK_OK;
+    } catch (...) {
+        return false;
+    }
+}
+
+// The first member of every handle. The numbers are arbitrary, and not likely to be met by chance.
+enum class Kind : std::uint32_t { dead = 0, broker = 0x52504201, backend = 0x52504202, offer = 0x52504203 };
+
+struct Handle {
+    Kind kind;
+    pid_t owner; // the process that made it
+
+    explicit Handle(Kind of) noexcept : kind(of), owner(getpid()) {}
+    ~Handle() { kind = Kind::dead; }
+    Handle(const Handle &) = delete;
+    Handle &operator=(const Handle &) = delete;
+
+    bool in_forked_child() const noexcept { return owner != getpid(); }
+};
+
+template <class T>
+Status check_handle(const T *handle) noexcept {
+    if (handle == nullptr) {
+        return Status::invalid_argument;
+    }
+    return handle->base.kind == T::own_kind ? Status::ok : Status::wrong_handle;
+}
+
+// As guarded, for a call on a handle.
+template <class T, class Body>
+std::int32_t guarded_with(T *handle, Body body) noexcept {
+    const Status status = check_handle(handle);
+    return status == Status::ok ? guarded(body) : code(status);
+}
+
+// Destroys a handle, if it is one of this kind. `farewell` is told whether this is a forked child, and answers whether the
+// handle may be freed.
+template <class T, class Farewell>
+void destroy(T *handle, Farewell farewell) noexcept {
+    if (check_handle(handle) != Status::ok) {
+        return;
+    }
+    const CancellationOff off;
+    if (farewell(handle->base.in_forked_child())) {
+        delete handle;
+    }
+}
+
+// Reads a struct that says its own size: what the caller's header did not have yet is zero, and what this library does not
+// know must be.
+template <class T>
+Status read_struct(const T *in, T &out) noexcept {
+    if (in == nullptr || in->struct_size < sizeof(T)) {
+        return Status::invalid_argument; // sizeof(T) is that of version 0.1, the first
+    }
+    const auto *bytes = reinterpret_cast<const unsigned char *>(in);
+    if (std::any_of(bytes + sizeof(T), bytes + in->struct_size, [](unsigned char byte) { return byte != 0; })) {
+        return Status::unsupported;
+    }
+    out = *in;
+    return Status::ok;
+}
+
+// Options: NULL stands for all defaults.
+template <class T>
+Status read_options(const T *in, T &out) noexcept {
+    return in == nullptr ? Status::ok : read_struct(in, out);
+}
+
+template <class T>
+Status check_result_struct(const T *out) noexcept {
+    return out == nullptr || out->struct_size < sizeof(T) ? Status::invalid_argument : Status::ok;
+}
+
+// Keeps the size that the caller set.
+template <class T>
+void write_struct(T *out, T value) noexcept {
+    value.struct_size = out->struct_size;
+    *out = value;
+}
+
+template <class T>
+T or_default(T value, T fallback) noexcept {
+    return value == T{} ? fallback : value;
+}
+
+} // namespace rp::handoff::capi

@@ -1,0 +1,272 @@
+#include "../lib/broker.hpp"
+
+#include "../lib/transport/endpoint.hpp"
+#include "../lib/wire/exchange.hpp"
+#include "callbacks.hpp"
+#include "sources.hpp"
+
+using namespace rp::handoff;
+using namespace rp::handoff::capi;
+
+// The core's numbers are the public ones.
+static_assert(static_cast<int>(Ownership::broker) == RP_HANDOFF_OWNER_BROKER);
+static_assert(static_cast<int>(Ownership::backend) == RP_HANDOFF_OWNER_BACKEND);
+static_assert(static_cast<int>(Ownership::ambiguous) == RP_HANDOFF_OWNER_AMBIGUOUS);
+static_assert(static_cast<int>(Stage::send) == RP_HANDOFF_STAGE_SEND);
+static_assert(static_cast<int>(Stage::await_ack) == RP_HANDOFF_STAGE_AWAIT_ACK);
+static_assert(static_cast<int>(Stage::acknowledge) == RP_HANDOFF_STAGE_ACKNOWLEDGE);
+static_assert(static_cast<int>(Reason::client_unsupported) == RP_HANDOFF_REASON_CLIENT_UNSUPPORTED);
+static_assert(static_cast<int>(Reason::service_policy_disabled) == RP_HANDOFF_REASON_SERVICE_POLICY_DISABLED);
+static_assert(static_cast<int>(Reason::fd_pressure_disabled) == RP_HANDOFF_REASON_FD_PRESSURE_DISABLED);
+static_assert(static_cast<int>(Reason::failed_attempt_rate_limited) == RP_HANDOFF_REASON_FAILED_ATTEMPT_RATE_LIMITED);
+static_assert(static_cast<int>(Reason::permission_denied) == RP_HANDOFF_REASON_PERMISSION_DENIED);
+static_assert(static_cast<int>(Reason::integrity_mismatch) == RP_HANDOFF_REASON_INTEGRITY_MISMATCH);
+static_assert(static_cast<int>(Reason::backend_ack_timeout) == RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT);
+static_assert(static_cast<int>(Reason::adopted_backend) == RP_HANDOFF_REASON_ADOPTED_BACKEND);
+static_assert(static_cast<int>(Cause::unsupported_platform) == RP_HANDOFF_CAUSE_UNSUPPORTED_PLATFORM);
+static_assert(static_cast<int>(Cause::permission_denied) == RP_HANDOFF_CAUSE_PERMISSION_DENIED);
+static_assert(static_cast<int>(Cause::peer_rejected) == RP_HANDOFF_CAUSE_PEER_REJECTED);
+static_assert(static_cast<int>(Cause::peer_unknown) == RP_HANDOFF_CAUSE_PEER_UNKNOWN);
+static_assert(static_cast<int>(Cause::backend_unavailable) == RP_HANDOFF_CAUSE_BACKEND_UNAVAILABLE);
+static_assert(static_cast<int>(Cause::would_block) == RP_HANDOFF_CAUSE_WOULD_BLOCK);
+static_assert(static_cast<int>(Cause::descriptor_pressure) == RP_HANDOFF_CAUSE_DESCRIPTOR_PRESSURE);
+static_assert(static_cast<int>(Cause::send_failed) == RP_HANDOFF_CAUSE_SEND_FAILED);
+static_assert(static_cast<int>(Cause::partial_send) == RP_HANDOFF_CAUSE_PARTIAL_SEND);
+static_assert(static_cast<int>(Cause::offer_undelivered) == RP_HANDOFF_CAUSE_OFFER_UNDELIVERED);
+static_assert(static_cast<int>(Cause::deadline_before_send) == RP_HANDOFF_CAUSE_DEADLINE_BEFORE_SEND);
+static_assert(static_cast<int>(Cause::ack_timed_out) == RP_HANDOFF_CAUSE_ACK_TIMED_OUT);
+static_assert(static_cast<int>(Cause::ack_read_failed) == RP_HANDOFF_CAUSE_ACK_READ_FAILED);
+static_assert(static_cast<int>(Cause::backend_closed) == RP_HANDOFF_CAUSE_BACKEND_CLOSED);
+static_assert(static_cast<int>(Cause::ack_malformed) == RP_HANDOFF_CAUSE_ACK_MALFORMED);
+static_assert(static_cast<int>(Cause::ack_unrelated) == RP_HANDOFF_CAUSE_ACK_UNRELATED);
+static_assert(static_cast<int>(Cause::backend_refused) == RP_HANDOFF_CAUSE_BACKEND_REFUSED);
+static_assert(static_cast<int>(Cause::ack_overdue) == RP_HANDOFF_CAUSE_ACK_OVERDUE);
+static_assert(static_cast<int>(Cause::revoked) == RP_HANDOFF_CAUSE_REVOKED);
+static_assert(static_cast<int>(Cause::callback_failed) == RP_HANDOFF_CAUSE_CALLBACK_FAILED);
+static_assert(static_cast<int>(Cause::no_memory) == RP_HANDOFF_CAUSE_NO_MEMORY);
+
+struct rp_handoff_broker {
+    static constexpr Kind own_kind = Kind::broker;
+    Handle base{own_kind};
+    std::unique_ptr<TimeSource> time;
+    std::unique_ptr<RandomSource> random;
+    Broker broker;
+
+    rp_handoff_broker(Broker::Config config, std::unique_ptr<TimeSource> t, std::unique_ptr<RandomSource> r)
+        : time(std::move(t)), random(std::move(r)), broker(std::move(config), *time, *random) {}
+};
+
+namespace {
+
+constexpr std::uint32_t max_pending_bound = 16777216;
+constexpr std::uint32_t max_frame_bound = RP_HANDOFF_FRAME_BODY_MAX;
+constexpr std::uint32_t default_sweep = 1024;
+
+Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
+    auto peers = make_peers(o.peer_flags, RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uid_count);
+    if (!peers) {
+        return Failure(peers.error());
+    }
+    Broker::Config config{{}, {}, 0, std::move(*peers)};
+    config.tokens.max_pending = or_default<std::size_t>(o.max_pending, config.tokens.max_pending);
+    config.tokens.ttl = or_default(duration(o.token_ttl_ns), config.tokens.ttl);
+    config.tokens.collision_attempts = or_default(o.collision_attempts, config.tokens.collision_attempts);
+    config.ack_deadline = or_default<Duration>(duration(o.ack_deadline_ns), std::chrono::seconds(5));
+    config.max_frame = or_default(o.max_frame_bytes, 65536U);
+    if (config.tokens.max_pending > max_pending_bound || config.max_frame > max_frame_bound ||
+        config.ack_deadline >= config.tokens.ttl) {
+        return Failure(Status::invalid_argument);
+    }
+    return config;
+}
+
+Result<Broker::Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter) {
+    const bool by_path = r.socket_path != nullptr;
+    if (r.fd < 0 || (transport != nullptr && waiter == nullptr)) {
+        return Failure(Status::invalid_argument);
+    }
+    if (by_path && !transport::is_valid_path(r.socket_path)) {
+        return Failure(Status::path_invalid);
+    }
+    const bool trust_said =
+        r.connection_trust == RP_HANDOFF_TRUST_CREDENTIALS || r.connection_trust == RP_HANDOFF_TRUST_CALLER;
+    if (!by_path && transport == nullptr && (r.connection_fd < 0 || !trust_said)) {
+        return Failure(Status::invalid_argument);
+    }
+    return Broker::Request{r.fd,
+                           to_token(r.token),
+                           r.socket_path,
+                           by_path ? -1 : r.connection_fd,
+                           r.connection_trust == RP_HANDOFF_TRUST_CALLER,
+                           r.correlation_id,
+                           transport,
+                           waiter};
+}
+
+rp_handoff_outcome to_outcome(const Broker::Report &report) noexcept {
+    const Outcome &outcome = report.handoff.outcome;
+    rp_handoff_outcome out{};
+    out.result = outcome.completed ? RP_HANDOFF_COMPLETED : RP_HANDOFF_FALLBACK;
+    out.ownership = static_cast<std::int32_t>(outcome.ownership);
+    out.stage = static_cast<std::int32_t>(outcome.stage);
+    out.reason = static_cast<std::int32_t>(outcome.reason);
+    out.cause = static_cast<std::int32_t>(outcome.cause);
+    out.os_error = outcome.os_error;
+    out.may_have_reached_backend = outcome.may_have_reached_backend ? 1 : 0;
+    out.correlation_id = report.correlation_id;
+    out.waited_ns = report.handoff.waited.count();
+    out.elapsed_ns = report.elapsed.count();
+    const std::string_view detail = report.handoff.detail.view();
+    static_assert(sizeof out.detail == Text::capacity + 1);
+    std::copy(detail.begin(), detail.end(), std::begin(out.detail));
+    return out;
+}
+
+void write_overdue(rp_handoff_overdue *out, const AckRegistry::Overdue &overdue) noexcept {
+    rp_handoff_overdue item{};
+    item.token = to_c(overdue.token);
+    item.backend_pid = overdue.backend.pid;
+    overdue.backend.service_name.copy(item.service_name, sizeof item.service_name - 1);
+    *out = item;
+}
+
+} // namespace
+
+int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options, rp_handoff_broker **out_broker) {
+    return guarded([&] {
+        rp_handoff_broker_options o{};
+        if (out_broker == nullptr) {
+            return Status::invalid_argument;
+        }
+        if (const Status status = read_options(options, o); status != Status::ok) {
+            return status;
+        }
+        Result<Broker::Config> config = to_config(o);
+        auto time = make_time(o.now, o.wait, o.time_user_data);
+        if (!config || !time) {
+            return config ? time.error() : config.error();
+        }
+        *out_broker = new rp_handoff_broker(std::move(*config), std::move(*time), make_random(o.random, o.random_user_data));
+        return Status::ok;
+    });
+}
+
+void rp_handoff_broker_destroy(rp_handoff_broker *broker) {
+    destroy(broker, [](bool) { return true; });
+}
+
+int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_name, uint32_t backend_pid,
+                                rp_handoff_token *out_token) {
+    return guarded_with(broker, [&] {
+        if (service_name == nullptr || out_token == nullptr) {
+            return Status::invalid_argument;
+        }
+        const std::string_view name(service_name, strnlen(service_name, wire::max_service_name + 1));
+        if (name.size() > wire::max_service_name || !is_utf8(name)) {
+            return Status::invalid_argument;
+        }
+        const Result<Token> token = broker->broker.issue(name, backend_pid);
+        if (token) {
+            *out_token = to_c(*token);
+        }
+        return token ? Status::ok : token.error();
+    });
+}
+
+int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
+                                  rp_handoff_outcome *out_outcome) {
+    return guarded_with(broker, [&] {
+        rp_handoff_request r{};
+        if (const Status status = read_struct(request, r); status != Status::ok) {
+            return status;
+        }
+        if (const Status status = check_result_struct(out_outcome); status != Status::ok) {
+            return status;
+        }
+        CallbackTransport transport(r.transport, r.transport_user_data);
+        CallbackWaiter waiter(r.await_ack, r.await_ack_user_data);
+        const Result<Broker::Request> core = to_request(r, r.transport != nullptr ? &transport : nullptr,
+                                                        r.await_ack != nullptr ? &waiter : nullptr);
+        rp_handoff_token_wipe(&r.token);
+        if (!core) {
+            return core.error();
+        }
+        const Result<Broker::Report> report = broker->broker.execute(*core);
+        if (report) {
+            write_struct(out_outcome, to_outcome(*report));
+        }
+        return report ? Status::ok : report.error();
+    });
+}
+
+int32_t rp_handoff_broker_acknowledge(rp_handoff_broker *broker, const rp_handoff_token *token, uint64_t observed_ns,
+                                      uint64_t *out_waited_ns) {
+    return guarded_with(broker, [&] {
+        if (token == nullptr) {
+            return Status::invalid_argument;
+        }
+        const Result<Duration> waited = broker->broker.acknowledge(to_token(*token), Instant(duration(observed_ns)));
+        if (waited && out_waited_ns != nullptr) {
+            *out_waited_ns = waited->count();
+        }
+        return waited ? Status::ok : waited.error();
+    });
+}
+
+int32_t rp_handoff_broker_revoke(rp_handoff_broker *broker, const rp_handoff_token *token) {
+    return guarded_with(broker, [&]() -> std::int32_t {
+        if (token == nullptr) {
+            return RP_HANDOFF_ERR_INVALID_ARGUMENT;
+        }
+        return broker->broker.revoke(to_token(*token)) ? 1 : 0;
+    });
+}
+
+int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32_t max_count, rp_handoff_overdue *items, size_t stride,
+                                uint32_t *out_count, int32_t *out_more) {
+    return guarded_with(broker, [&] {
+        if (out_count == nullptr || out_more == nullptr ||
+            (items != nullptr && (max_count == 0 || stride < sizeof(rp_handoff_overdue)))) {
+            return Status::invalid_argument;
+        }
+        const std::uint32_t max = or_default(max_count, default_sweep);
+        std::uint32_t count = 0;
+        auto *place = reinterpret_cast<unsigned char *>(items);
+        for (; count < max; ++count) {
+            const auto overdue = broker->broker.expire_next();
+            if (!overdue) {
+                break;
+            }
+            if (place != nullptr) {
+                write_overdue(reinterpret_cast<rp_handoff_overdue *>(place), *overdue);
+                place += stride;
+            }
+        }
+        *out_more = broker->broker.prune(max) ? 1 : 0;
+        *out_count = count;
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker, rp_handoff_broker_statistics *out_statistics) {
+    return guarded_with(broker, [&] {
+        if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
+            return status;
+        }
+        const Broker::Statistics s = broker->broker.statistics();
+        rp_handoff_broker_statistics out{};
+        out.pending_tokens = static_cast<std::uint32_t>(s.pending.tokens);
+        out.pending_acks = static_cast<std::uint32_t>(s.pending.acks);
+        out.issued = s.issued;
+        out.completed = s.completed;
+        out.revoked = s.revoked;
+        out.overdue = s.overdue;
+        out.fallbacks_owner_broker = s.fallbacks_by_owner[RP_HANDOFF_OWNER_BROKER];
+        out.fallbacks_owner_backend = s.fallbacks_by_owner[RP_HANDOFF_OWNER_BACKEND];
+        out.fallbacks_owner_ambiguous = s.fallbacks_by_owner[RP_HANDOFF_OWNER_AMBIGUOUS];
+        out.fallbacks = out.fallbacks_owner_broker + out.fallbacks_owner_backend + out.fallbacks_owner_ambiguous;
+        std::copy(s.fallbacks_by_reason.begin(), s.fallbacks_by_reason.end(), std::begin(out.fallbacks_by_reason));
+        write_struct(out_statistics, out);
+        return Status::ok;
+    });
+}

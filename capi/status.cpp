@@ -1,0 +1,142 @@
+// Version, status texts, platform.
+#include "boundary.hpp"
+
+#include "../lib/peer.hpp"
+#include "../lib/transport/descriptor.hpp"
+
+using namespace rp::handoff;
+using namespace rp::handoff::capi;
+
+// The core's numbers are the public ones.
+static_assert(code(Status::ack_undelivered) == RP_HANDOFF_ACK_UNDELIVERED);
+static_assert(code(Status::invalid_argument) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+static_assert(code(Status::wrong_handle) == RP_HANDOFF_ERR_WRONG_HANDLE);
+static_assert(code(Status::unsupported) == RP_HANDOFF_ERR_UNSUPPORTED);
+static_assert(code(Status::no_memory) == RP_HANDOFF_ERR_NO_MEMORY);
+static_assert(code(Status::system) == RP_HANDOFF_ERR_SYSTEM);
+static_assert(code(Status::internal) == RP_HANDOFF_ERR_INTERNAL);
+static_assert(code(Status::random) == RP_HANDOFF_ERR_RANDOM);
+static_assert(code(Status::limit) == RP_HANDOFF_ERR_LIMIT);
+static_assert(code(Status::timed_out) == RP_HANDOFF_ERR_TIMED_OUT);
+static_assert(code(Status::closed) == RP_HANDOFF_ERR_CLOSED);
+static_assert(code(Status::buffer_too_small) == RP_HANDOFF_ERR_BUFFER_TOO_SMALL);
+static_assert(code(Status::token_collision) == RP_HANDOFF_ERR_TOKEN_COLLISION);
+static_assert(code(Status::token_missing) == RP_HANDOFF_ERR_TOKEN_MISSING);
+static_assert(code(Status::token_length) == RP_HANDOFF_ERR_TOKEN_LENGTH);
+static_assert(code(Status::token_mismatch) == RP_HANDOFF_ERR_TOKEN_MISMATCH);
+static_assert(code(Status::token_expired) == RP_HANDOFF_ERR_TOKEN_EXPIRED);
+static_assert(code(Status::token_not_pending) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
+static_assert(code(Status::token_in_use) == RP_HANDOFF_ERR_TOKEN_IN_USE);
+static_assert(code(Status::ack_overdue) == RP_HANDOFF_ERR_ACK_OVERDUE);
+static_assert(code(Status::path_invalid) == RP_HANDOFF_ERR_PATH_INVALID);
+static_assert(code(Status::path_unsafe) == RP_HANDOFF_ERR_PATH_UNSAFE);
+static_assert(code(Status::path_in_use) == RP_HANDOFF_ERR_PATH_IN_USE);
+static_assert(code(Status::path_foreign) == RP_HANDOFF_ERR_PATH_FOREIGN);
+static_assert(code(Status::peer_rejected) == RP_HANDOFF_ERR_PEER_REJECTED);
+static_assert(code(Status::frame_incomplete) == RP_HANDOFF_ERR_FRAME_INCOMPLETE);
+static_assert(code(Status::frame_version) == RP_HANDOFF_ERR_FRAME_VERSION);
+static_assert(code(Status::frame_too_large) == RP_HANDOFF_ERR_FRAME_TOO_LARGE);
+static_assert(code(Status::frame_malformed) == RP_HANDOFF_ERR_FRAME_MALFORMED);
+static_assert(code(Status::frame_unexpected) == RP_HANDOFF_ERR_FRAME_UNEXPECTED);
+static_assert(code(Status::unexpected_eof) == RP_HANDOFF_ERR_UNEXPECTED_EOF);
+static_assert(code(Status::descriptors) == RP_HANDOFF_ERR_DESCRIPTORS);
+static_assert(code(Status::answered) == RP_HANDOFF_ERR_ANSWERED);
+static_assert(static_cast<int>(Exemption::yes) == RP_HANDOFF_EXEMPT_YES);
+static_assert(static_cast<int>(Exemption::no) == RP_HANDOFF_EXEMPT_NO);
+
+#define RP_HANDOFF_TEXT_(x) #x
+#define RP_HANDOFF_TEXT(x) RP_HANDOFF_TEXT_(x)
+
+uint32_t rp_handoff_version(void) {
+    return RP_HANDOFF_VERSION_MAJOR * 1000000U + RP_HANDOFF_VERSION_MINOR * 1000U + RP_HANDOFF_VERSION_PATCH;
+}
+
+const char *rp_handoff_version_string(void) {
+    return RP_HANDOFF_TEXT(RP_HANDOFF_VERSION_MAJOR) "." RP_HANDOFF_TEXT(RP_HANDOFF_VERSION_MINOR) "." RP_HANDOFF_TEXT(
+        RP_HANDOFF_VERSION_PATCH);
+}
+
+const char *rp_handoff_strerror(int32_t status) {
+    switch (static_cast<Status>(status)) {
+    case Status::ok:
+        return "success";
+    case Status::ack_undelivered:
+        return "done, but the broker could not be told";
+    case Status::invalid_argument:
+        return "invalid argument";
+    case Status::wrong_handle:
+        return "a handle of another kind";
+    case Status::unsupported:
+        return "not supported on this platform or by this version of the library";
+    case Status::no_memory:
+        return "out of memory";
+    case Status::system:
+        return "a system call failed";
+    case Status::internal:
+        return "defect in rp_handoff";
+    case Status::random:
+        return "the source of random bytes failed";
+    case Status::limit:
+        return "a configured limit is reached";
+    case Status::timed_out:
+        return "timed out";
+    case Status::closed:
+        return "closed or stopped";
+    case Status::buffer_too_small:
+        return "the buffer is too small";
+    case Status::token_collision:
+        return "no unused token was found";
+    case Status::token_missing:
+        return "handoff token is missing";
+    case Status::token_length:
+        return "handoff token is not 16 bytes long";
+    case Status::token_mismatch:
+        return "handoff token mismatch";
+    case Status::token_expired:
+        return "handoff token expired";
+    case Status::token_not_pending:
+        return "handoff token is not pending";
+    case Status::token_in_use:
+        return "handoff token is in use by another call";
+    case Status::ack_overdue:
+        return "the acknowledgement came at or after the deadline";
+    case Status::path_invalid:
+        return "not a socket path: empty, abstract or too long";
+    case Status::path_unsafe:
+        return "the socket's directory is not a private one of this user";
+    case Status::path_in_use:
+        return "a live process listens on the socket path";
+    case Status::path_foreign:
+        return "the socket path is taken by something that is not ours";
+    case Status::peer_rejected:
+        return "the peer is not an allowed one";
+    case Status::frame_incomplete:
+        return "the frame is not complete yet";
+    case Status::frame_version:
+        return "unsupported framing version";
+    case Status::frame_too_large:
+        return "the frame is too large";
+    case Status::frame_malformed:
+        return "the frame is malformed";
+    case Status::frame_unexpected:
+        return "not the expected frame";
+    case Status::unexpected_eof:
+        return "unexpected end of file";
+    case Status::descriptors:
+        return "not exactly one descriptor was received";
+    case Status::answered:
+        return "the offer is answered already";
+    }
+    return "unknown status";
+}
+
+int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform) {
+    return guarded([&] {
+        if (const Status status = check_result_struct(out_platform); status != Status::ok) {
+            return status;
+        }
+        write_struct(out_platform,
+                     {0, transport::supported ? 1 : 0, static_cast<std::int32_t>(in_flight_exemption())});
+        return Status::ok;
+    });
+}

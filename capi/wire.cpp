@@ -1,0 +1,243 @@
+#include <cerrno>
+#include <poll.h>
+#include <protozero/buffer_string.hpp>
+#include <string>
+
+#include "../lib/text.hpp"
+#include "../lib/transport/descriptor.hpp"
+#include "../lib/transport/stream.hpp"
+#include "../lib/wire/exchange.hpp"
+#include "sources.hpp"
+
+using namespace rp::handoff;
+using namespace rp::handoff::capi;
+
+static_assert(RP_HANDOFF_FRAME_HEADER_SIZE == wire::header_size);
+static_assert(RP_HANDOFF_FRAME_BODY_MAX == wire::max_body);
+static_assert(RP_HANDOFF_PROTOCOL_HANDOFF == wire::protocol_handoff);
+
+namespace {
+
+bool is_given(const void *data, std::size_t length) noexcept { return data != nullptr || length == 0; }
+
+std::string_view text_view(const char *data, std::size_t length) noexcept {
+    return data == nullptr ? std::string_view() : std::string_view(data, length);
+}
+
+ByteView byte_view(const std::uint8_t *data, std::size_t length) noexcept {
+    return data == nullptr ? ByteView() : ByteView(data, length);
+}
+
+Status put_frame(const wire::Frame &frame, std::uint8_t *out, std::size_t capacity, std::size_t *out_length) {
+    std::string body;
+    wire::append(body, frame);
+    if (body.size() > wire::max_body) {
+        return Status::frame_too_large;
+    }
+    const std::size_t total = wire::header_size + body.size();
+    if (out != nullptr) {
+        if (capacity < total) {
+            return Status::buffer_too_small;
+        }
+        const wire::Header header = wire::encode_header(static_cast<std::uint32_t>(body.size()));
+        std::copy(header.begin(), header.end(), out);
+        std::copy(body.begin(), body.end(), out + wire::header_size);
+    }
+    *out_length = total;
+    return Status::ok;
+}
+
+template <class Payload>
+Status put_payload(const Payload &payload, wire::Kind kind, std::uint8_t *out, std::size_t capacity,
+                   std::size_t *out_length) {
+    std::string encoded;
+    wire::append(encoded, payload);
+    wire::Frame frame;
+    frame.envelope_version = wire::envelope_v1;
+    frame.kind = kind;
+    frame.payload_protocol = wire::protocol_handoff;
+    frame.payload = byte_view(reinterpret_cast<const std::uint8_t *>(encoded.data()), encoded.size());
+    frame.request_id = payload.correlation_id;
+    return put_frame(frame, out, capacity, out_length);
+}
+
+// The body of the frame that starts the data.
+Result<ByteView> find_body(const std::uint8_t *data, std::size_t length) noexcept {
+    const Result<std::uint32_t> body = wire::decode_header(byte_view(data, length));
+    if (!body) {
+        return Failure(body.error());
+    }
+    if (length - wire::header_size < *body) {
+        return Failure(Status::frame_incomplete);
+    }
+    return ByteView(data + wire::header_size, *body);
+}
+
+bool is_ack_kind(std::int32_t kind) noexcept {
+    return kind == RP_HANDOFF_KIND_RESPONSE || kind == RP_HANDOFF_KIND_EVENT;
+}
+
+} // namespace
+
+int32_t rp_handoff_wire_encode_frame(const rp_handoff_wire_frame *frame, uint8_t *out, size_t capacity,
+                                     size_t *out_length) {
+    return guarded([&] {
+        rp_handoff_wire_frame f{};
+        if (const Status status = read_struct(frame, f); status != Status::ok) {
+            return status;
+        }
+        const wire::Frame core{f.envelope_version,
+                               static_cast<wire::Kind>(f.kind),
+                               f.payload_protocol,
+                               byte_view(f.payload, f.payload_length),
+                               f.request_id,
+                               static_cast<wire::Encoding>(f.payload_encoding),
+                               f.deadline_unix_ms,
+                               text_view(f.traceparent, f.traceparent_length),
+                               text_view(f.tracestate, f.tracestate_length)};
+        if (out_length == nullptr || !is_given(f.payload, f.payload_length) ||
+            !is_given(f.traceparent, f.traceparent_length) || !is_given(f.tracestate, f.tracestate_length) ||
+            !is_utf8(core.traceparent) || !is_utf8(core.tracestate)) {
+            return Status::invalid_argument;
+        }
+        return put_frame(core, out, capacity, out_length);
+    });
+}
+
+int32_t rp_handoff_wire_encode_offer(const rp_handoff_wire_offer *offer, uint8_t *out, size_t capacity,
+                                     size_t *out_length) {
+    return guarded([&] {
+        rp_handoff_wire_offer o{};
+        if (const Status status = read_struct(offer, o); status != Status::ok) {
+            return status;
+        }
+        const wire::HandoffOffer core{o.handle_value, byte_view(o.token, o.token_length),
+                                      text_view(o.service_name, o.service_name_length), o.correlation_id};
+        if (out_length == nullptr || !is_given(o.token, o.token_length) ||
+            !is_given(o.service_name, o.service_name_length) || !is_utf8(core.service_name)) {
+            return Status::invalid_argument;
+        }
+        return put_payload(core, wire::Kind::request, out, capacity, out_length);
+    });
+}
+
+int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack, int32_t kind, uint8_t *out, size_t capacity,
+                                   size_t *out_length) {
+    return guarded([&] {
+        rp_handoff_wire_ack a{};
+        if (const Status status = read_struct(ack, a); status != Status::ok) {
+            return status;
+        }
+        const wire::HandoffAck core{byte_view(a.token, a.token_length), a.accepted != 0,
+                                    text_view(a.error_detail, a.error_detail_length), a.correlation_id};
+        if (out_length == nullptr || !is_ack_kind(kind) || !is_given(a.token, a.token_length) ||
+            !is_given(a.error_detail, a.error_detail_length) || !is_utf8(core.error_detail)) {
+            return Status::invalid_argument;
+        }
+        return put_payload(core, static_cast<wire::Kind>(kind), out, capacity, out_length);
+    });
+}
+
+int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length, rp_handoff_wire_frame *out_frame,
+                                     size_t *out_consumed) {
+    return guarded([&] {
+        if (!is_given(data, length) || out_consumed == nullptr || check_result_struct(out_frame) != Status::ok) {
+            return Status::invalid_argument;
+        }
+        const Result<ByteView> body = find_body(data, length);
+        const Result<wire::Frame> frame = body.and_then(wire::decode_frame);
+        if (!frame) {
+            return frame.error();
+        }
+        write_struct(out_frame,
+                     {0, frame->envelope_version, static_cast<std::int32_t>(frame->kind), frame->payload_protocol,
+                      frame->payload.data(), frame->payload.size(), frame->request_id,
+                      static_cast<std::int32_t>(frame->payload_encoding), 0, frame->deadline_unix_ms,
+                      frame->traceparent.data(), frame->traceparent.size(), frame->tracestate.data(),
+                      frame->tracestate.size()});
+        *out_consumed = wire::header_size + body->size();
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t length, rp_handoff_wire_offer *out_offer,
+                                     size_t *out_consumed) {
+    return guarded([&] {
+        if (!is_given(data, length) || out_consumed == nullptr || check_result_struct(out_offer) != Status::ok) {
+            return Status::invalid_argument;
+        }
+        const Result<ByteView> body = find_body(data, length);
+        if (!body) {
+            return body.error();
+        }
+        const auto offer = wire::open_offer(*body);
+        if (!offer) {
+            return offer.error().status;
+        }
+        write_struct(out_offer, {0, 0, offer->handle_value, offer->token.data(), offer->token.size(),
+                                 offer->service_name.data(), offer->service_name.size(), offer->correlation_id});
+        *out_consumed = wire::header_size + body->size();
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t length, int32_t kind, rp_handoff_wire_ack *out_ack,
+                                   size_t *out_consumed) {
+    return guarded([&] {
+        if (!is_given(data, length) || !is_ack_kind(kind) || out_consumed == nullptr ||
+            check_result_struct(out_ack) != Status::ok) {
+            return Status::invalid_argument;
+        }
+        const Result<ByteView> body = find_body(data, length);
+        if (!body) {
+            return body.error();
+        }
+        const auto ack = wire::open_ack(*body, static_cast<wire::Kind>(kind));
+        if (!ack) {
+            return ack.error().status;
+        }
+        write_struct(out_ack, {0, ack->accepted ? 1 : 0, ack->token.data(), ack->token.size(),
+                               ack->error_detail.data(), ack->error_detail.size(), ack->correlation_id});
+        *out_consumed = wire::header_size + body->size();
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_wire_send(int32_t connection_fd, int32_t fd, const uint8_t *data, size_t length, size_t *out_sent) {
+    return guarded([&] {
+        if (connection_fd < 0 || fd < 0 || data == nullptr || length == 0 || out_sent == nullptr) {
+            return Status::invalid_argument;
+        }
+        if (!transport::supported) {
+            return Status::unsupported;
+        }
+        const transport::Sent sent = transport::send(connection_fd, fd, {data, length});
+        if (sent.os_error != 0) {
+            errno = sent.os_error;
+            return Status::system;
+        }
+        *out_sent = sent.bytes;
+        return Status::ok;
+    });
+}
+
+int32_t rp_handoff_wire_receive(int32_t connection_fd, uint8_t *data, size_t length, uint64_t timeout_ns,
+                                int32_t *out_fd) {
+    return guarded([&] {
+        if (connection_fd < 0 || data == nullptr || length == 0 || out_fd == nullptr) {
+            return Status::invalid_argument;
+        }
+        if (!transport::supported) {
+            return Status::unsupported;
+        }
+        SystemTime time;
+        const Instant deadline =
+            timeout_ns == RP_HANDOFF_FOREVER ? end_of_time : after(time.now(), duration(timeout_ns));
+        Result<UniqueFd> fd = transport::receive_exactly(connection_fd, data, length, deadline, time);
+        if (!fd) {
+            return fd.error();
+        }
+        *out_fd = fd->release();
+        return Status::ok;
+    });
+}

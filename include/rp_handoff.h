@@ -1,0 +1,701 @@
+/*
+ * rp_handoff.h - hand a live connection from one process to another.
+ *
+ * A BROKER accepts a client's connection, decides which BACKEND should serve it, and hands the live connection over
+ * a Unix socket: one sendmsg(2) carries the descriptor (SCM_RIGHTS), a 128-bit one-time token and a framed offer; the
+ * backend acknowledges before a deadline. When anything goes wrong the handoff is abandoned, its token is revoked, and
+ * the client reconnects by itself: a FALLBACK. A fallback is an outcome, never an error.
+ *
+ * This header is the manual. It needs a C99 or C++11 compiler; from another language it needs nothing but dlopen(3).
+ *
+ * LIFECYCLE
+ *
+ *   broker                                            backend
+ *   ------                                            -------
+ *   rp_handoff_broker_create                          rp_handoff_backend_create
+ *     for each client connection:                     rp_handoff_backend_listen (or add_listener, add_connection)
+ *       rp_handoff_broker_issue    -> token             repeat:
+ *       rp_handoff_broker_execute  -> outcome             rp_handoff_backend_next_offer -> offer
+ *       close(2) the connection, or serve it              rp_handoff_offer_accept -> descriptor, or ..._refuse
+ *   rp_handoff_broker_destroy                             rp_handoff_offer_destroy
+ *                                                     rp_handoff_backend_destroy
+ *
+ * OWNERSHIP OF THE CONNECTION
+ *
+ *   Every outcome says who may use the connection from now on:
+ *     BROKER     No honest backend can adopt it any more. Serve it, proxy it, offer it again with a fresh token, or
+ *                end it with shutdown(2) and then close(2): a duplicate may live on in a stopped backend's queue, and a
+ *                bare close(2) would then give the client no end of file.
+ *     BACKEND    The backend has adopted it. close(2) your copy; do not shutdown(2), which acts on all duplicates.
+ *     AMBIGUOUS  The backend may or may not have adopted it. Treat it as BACKEND: close(2) only, never serve or proxy
+ *                it. If the backend did adopt it the client is served; otherwise it sees the end of its connection
+ *                and reconnects. This can happen only once the descriptor has left.
+ *
+ * OWNERSHIP OF DESCRIPTORS
+ *
+ *   The first word of a comment tells: a call BORROWS a descriptor (it stays yours, is never closed and its flags are
+ *   never changed), TAKES it ON SUCCESS (on failure it is still yours), or GIVES you one (yours to close). Every
+ *   descriptor that the library receives or makes is close-on-exec from the start. File status flags, offset and socket
+ *   options belong to the open file description and are shared by both processes: changing O_NONBLOCK on your copy
+ *   changes it for the other side too. epoll(7) goes on reporting a description for as long as any duplicate is open:
+ *   remove the descriptor from your epoll set before you hand it over.
+ *
+ * MEMORY
+ *
+ *   Handles are opaque. X_create gives one, X_destroy ends it and accepts NULL. Using a handle after its destroy is
+ *   undefined; passing a live handle of another kind is reported as RP_HANDOFF_ERR_WRONG_HANDLE. Text and bytes that a
+ *   call is given are copied before it returns; text that it gives out belongs to the handle or is static, as stated.
+ *   On memory exhaustion calls return RP_HANDOFF_ERR_NO_MEMORY and change nothing.
+ *
+ * ERRORS
+ *
+ *   A call that can fail returns int32_t: 0 or positive is success, a negative RP_HANDOFF_ERR_ value is not. Out
+ *   parameters come last and are untouched on failure. RP_HANDOFF_ERR_SYSTEM leaves the cause in errno. The library
+ *   writes nothing to standard output or standard error, raises no signal (MSG_NOSIGNAL), never aborts on bad input,
+ *   lets no C++ exception out, starts no thread and keeps no global state.
+ *
+ * STRUCTS
+ *
+ *   Options, requests and results begin with struct_size: set it to sizeof the struct as you compiled it, and every
+ *   other member that you do not care about to zero, which means its default. A library that is newer than your header
+ *   uses defaults for what you do not know; an older one that finds a non-zero member which it does not know answers
+ *   RP_HANDOFF_ERR_UNSUPPORTED, so that no setting is dropped in silence. Of a result it fills in what both know.
+ *
+ * TIME
+ *
+ *   Durations and instants are nanoseconds in a uint64_t. Instants are of CLOCK_MONOTONIC unless you give a clock of
+ *   your own. A limit L is passed when now >= L: equality counts as late, everywhere. An instant plus a duration that
+ *   does not fit is taken as due at once. A handoff has one deadline, fixed when its token is issued; dialling, sending
+ *   and waiting for the answer all end at it, and a peer that trickles bytes cannot stretch it.
+ *
+ * THREADS, FORK, SIGNALS
+ *
+ *   A handle may be used by several threads at once, except that its destroy must be the last call on it. Locks are held
+ *   for short computations only, never during a system call that can wait nor while a callback of yours runs; so
+ *   execute and next_offer may run in many threads side by side. After fork(2) a child may only destroy the handles it
+ *   inherited, which then closes its copies of descriptors and touches nothing that the parent uses. System calls
+ *   interrupted by a signal are repeated until the deadline. Only rp_handoff_backend_stop is async-signal-safe.
+ *
+ * CALLBACKS
+ *
+ *   A callback runs on the thread that made the call and before that call returns, with no lock held, and may call
+ *   back into this API, but not destroy the handle in use. It succeeds only by returning exactly
+ *   RP_HANDOFF_CALLBACK_OK *and* filling in its results, which are set to failure before it is called: a callback
+ *   across a foreign-function boundary that raised returns garbage, and garbage is never taken for success.
+ *
+ * SECURITY
+ *
+ *   Tokens come from getrandom(2), are compared in constant time, are wiped from memory when they end, and appear in no
+ *   text. Who is at the other end comes from the kernel (SO_PEERCRED), never from what a peer says of itself.
+ *   Everything that a peer can make this library hold is bounded.
+ */
+#ifndef RP_HANDOFF_H
+#define RP_HANDOFF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define RP_HANDOFF_API __attribute__((visibility("default")))
+#else
+#define RP_HANDOFF_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------------------ version ---- */
+
+/* The version of this header; rp_handoff_version() tells that of the library. Until 1.0 the minor number changes with
+ * every incompatible change, and so does the soname then. */
+#define RP_HANDOFF_VERSION_MAJOR 0
+#define RP_HANDOFF_VERSION_MINOR 1
+#define RP_HANDOFF_VERSION_PATCH 0
+
+/* major * 1000000 + minor * 1000 + patch of the library. Never fails. */
+RP_HANDOFF_API uint32_t rp_handoff_version(void);
+
+/* The same as static text, for instance "0.1.0". */
+RP_HANDOFF_API const char *rp_handoff_version_string(void);
+
+/* ------------------------------------------------------------------------------------------------- status ---- */
+
+enum {
+    RP_HANDOFF_OK = 0,
+    /* Of rp_handoff_offer_accept: adopted, but the acknowledgement could not be delivered. */
+    RP_HANDOFF_ACK_UNDELIVERED = 1,
+
+    RP_HANDOFF_ERR_INVALID_ARGUMENT = -1,  /* NULL, out of range, text that is not UTF-8, contradicting settings */
+    RP_HANDOFF_ERR_WRONG_HANDLE = -2,      /* a live handle of another kind */
+    RP_HANDOFF_ERR_UNSUPPORTED = -3,       /* not on this platform, or a setting newer than this library */
+    RP_HANDOFF_ERR_NO_MEMORY = -4,         /* nothing was changed */
+    RP_HANDOFF_ERR_SYSTEM = -5,            /* a system call failed: errno tells */
+    RP_HANDOFF_ERR_INTERNAL = -6,          /* a defect of this library; nothing else answers so */
+    RP_HANDOFF_ERR_RANDOM = -7,            /* the source of random bytes failed */
+    RP_HANDOFF_ERR_LIMIT = -8,             /* a bound of the options is reached: pending tokens, connections */
+    RP_HANDOFF_ERR_TIMED_OUT = -9,         /* the deadline or timeout passed */
+    RP_HANDOFF_ERR_CLOSED = -10,           /* stopped, or the peer closed before its first byte */
+    RP_HANDOFF_ERR_BUFFER_TOO_SMALL = -11, /* the caller's buffer cannot hold the result */
+
+    RP_HANDOFF_ERR_TOKEN_COLLISION = -20,   /* every random value that was tried is pending already */
+    RP_HANDOFF_ERR_TOKEN_MISSING = -21,     /* no token was presented */
+    RP_HANDOFF_ERR_TOKEN_LENGTH = -22,      /* a token is exactly 16 bytes */
+    RP_HANDOFF_ERR_TOKEN_MISMATCH = -23,    /* another token than the expected one; neither is consumed */
+    RP_HANDOFF_ERR_TOKEN_EXPIRED = -24,     /* its time to live has passed; it is gone */
+    RP_HANDOFF_ERR_TOKEN_NOT_PENDING = -25, /* never issued here, or consumed, revoked or expired before */
+    RP_HANDOFF_ERR_TOKEN_IN_USE = -26,      /* another call is executing its handoff right now */
+    RP_HANDOFF_ERR_ACK_OVERDUE = -27,       /* acknowledged at or after its deadline; the token is revoked */
+
+    RP_HANDOFF_ERR_PATH_INVALID = -30, /* empty, abstract ('@' or NUL first), or longer than a sockaddr_un holds */
+    RP_HANDOFF_ERR_PATH_UNSAFE = -31,  /* its directory is a link, not ours, or open to others (mode is not 0700) */
+    RP_HANDOFF_ERR_PATH_IN_USE = -32,  /* a live process listens there */
+    RP_HANDOFF_ERR_PATH_FOREIGN = -33, /* something is there that is not a stale socket of ours */
+    RP_HANDOFF_ERR_PEER_REJECTED = -34, /* the other end is not one that the peer settings allow */
+
+    RP_HANDOFF_ERR_FRAME_INCOMPLETE = -40, /* more bytes are needed */
+    RP_HANDOFF_ERR_FRAME_VERSION = -41,    /* the framing byte is not 1 */
+    RP_HANDOFF_ERR_FRAME_TOO_LARGE = -42,  /* the body is longer than the cap */
+    RP_HANDOFF_ERR_FRAME_MALFORMED = -43,  /* the body is not a valid protobuf message */
+    RP_HANDOFF_ERR_FRAME_UNEXPECTED = -44, /* a valid frame of another kind, protocol, encoding, version or id */
+    RP_HANDOFF_ERR_UNEXPECTED_EOF = -45,   /* the peer closed in the middle */
+    RP_HANDOFF_ERR_DESCRIPTORS = -46,      /* not exactly one descriptor came with the bytes */
+
+    RP_HANDOFF_ERR_ANSWERED = -50 /* the offer was accepted or refused before */
+};
+
+/* A sentence in English for any status; static text, never NULL. */
+RP_HANDOFF_API const char *rp_handoff_strerror(int32_t status);
+
+/* What a callback returns to say that it succeeded. Every other value is a failure. */
+enum { RP_HANDOFF_CALLBACK_OK = 0x52504F4B };
+
+/* For timeouts: no limit. */
+#define RP_HANDOFF_FOREVER UINT64_MAX
+
+/* What this library can do here. in_flight_exempt: whether this process is exempt from the kernel's limit on
+ * descriptors in flight, which counts per user against RLIMIT_NOFILE (unix(7), ETOOMANYREFS); the capabilities
+ * CAP_SYS_RESOURCE and CAP_SYS_ADMIN exempt. Read through libcap; UNKNOWN in a build without it. */
+enum {
+    RP_HANDOFF_EXEMPT_UNKNOWN = 0,
+    RP_HANDOFF_EXEMPT_NO = 1,
+    RP_HANDOFF_EXEMPT_YES = 2
+};
+typedef struct rp_handoff_platform {
+    uint32_t struct_size;
+    int32_t descriptor_passing; /* 1: execute can hand over; 0: every execute is a fallback, "unsupported platform" */
+    int32_t in_flight_exempt;   /* RP_HANDOFF_EXEMPT_ */
+} rp_handoff_platform;
+
+RP_HANDOFF_API int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform);
+
+/* -------------------------------------------------------------------------------------------------- token ---- */
+
+enum { RP_HANDOFF_TOKEN_SIZE = 16 };
+
+/* A one-time secret. Wipe your copies when you are done with them. */
+typedef struct rp_handoff_token {
+    uint8_t bytes[16];
+} rp_handoff_token;
+
+/* Sixteen bytes of getrandom(2). ERR_RANDOM. */
+RP_HANDOFF_API int32_t rp_handoff_token_generate(rp_handoff_token *out_token);
+
+/* ERR_TOKEN_MISSING for length 0, ERR_TOKEN_LENGTH for any length but 16. */
+RP_HANDOFF_API int32_t rp_handoff_token_from_bytes(const uint8_t *bytes, size_t length, rp_handoff_token *out_token);
+
+/* 1 if equal, 0 if not or if either is NULL; the time it takes tells nothing of the bytes. */
+RP_HANDOFF_API int32_t rp_handoff_token_equal(const rp_handoff_token *a, const rp_handoff_token *b);
+
+/* Overwrites the token with zeros in a way that a compiler does not remove. Accepts NULL. */
+RP_HANDOFF_API void rp_handoff_token_wipe(rp_handoff_token *token);
+
+/* ----------------------------------------------------------------------------------- replaceable sources ---- */
+
+/* The present instant. It must not run backwards by itself; the library stays correct if it does. A clock that fails is
+ * read as the end of time: everything is due. */
+typedef int32_t (*rp_handoff_now_fn)(void *user_data, uint64_t *out_now_ns);
+
+/* Waits until `fd` (borrowed) is ready for `events` (poll(2)'s POLLIN, POLLOUT) or the clock reaches `until_ns`. Sets
+ * *out_ready to 1 if ready (an error or hang-up counts as ready), to 0 if the time passed: then what waited ends, whatever
+ * `now` says, so that a clock that stands still cannot make anything hang. A wait that fails counts as 0. */
+typedef int32_t (*rp_handoff_wait_fn)(void *user_data, int32_t fd, int32_t events, uint64_t until_ns,
+                                      int32_t *out_ready);
+
+/* Fills `out` with `length` random bytes. */
+typedef int32_t (*rp_handoff_random_fn)(void *user_data, uint8_t *out, size_t length);
+
+/* Whom to talk to. By default a peer must have this process's effective user id. `peer_uids` names the allowed user
+ * ids instead (so include your own if it is to stay allowed). What the kernel reports of a path endpoint is the process
+ * that bound it and, on the listening side, the process that connected. */
+enum {
+    RP_HANDOFF_PEER_ANY_UID = 1u << 0,  /* anyone who can reach the socket */
+    RP_HANDOFF_PEER_MATCH_PID = 1u << 1 /* broker: the process that bound the endpoint must have the pid that the token
+                                           was issued for (tokens issued for pid 0 are not checked) */
+};
+
+/* For a connection or listener that was made elsewhere, the kernel names the process that called connect(2), listen(2)
+ * or socketpair(2), which is not always the one that holds the other end: an inherited socketpair, an activated
+ * listener. So the caller has to say on what its trust rests. There is no default. */
+enum {
+    RP_HANDOFF_TRUST_CREDENTIALS = 1, /* check those credentials against the peer settings all the same */
+    RP_HANDOFF_TRUST_CALLER = 2       /* the caller vouches for whoever holds the other end */
+};
+
+/* ------------------------------------------------------------------------------------------------- broker ---- */
+
+typedef struct rp_handoff_broker rp_handoff_broker;
+
+typedef struct rp_handoff_broker_options {
+    uint32_t struct_size;
+    uint32_t peer_flags;           /* RP_HANDOFF_PEER_ */
+    const uint32_t *peer_uids;     /* copied; see "Whom to talk to" */
+    uint32_t peer_uid_count;       /* at most 64; 0: this process's effective user id */
+    uint32_t max_pending;          /* tokens issued and not yet ended; default 1024, at most 16777216 */
+    uint64_t token_ttl_ns;         /* default 30 s */
+    uint64_t ack_deadline_ns;      /* from issue to acknowledgement; default 5 s, must be less than token_ttl_ns */
+    uint32_t collision_attempts;   /* random values tried before ERR_TOKEN_COLLISION; default 16 */
+    uint32_t max_frame_bytes;      /* longest answer read from a backend; default 65536, at most 16777216 */
+    rp_handoff_now_fn now;         /* now and wait: both or none */
+    rp_handoff_wait_fn wait;
+    void *time_user_data;
+    rp_handoff_random_fn random;
+    void *random_user_data;
+} rp_handoff_broker_options;
+
+/* `options` may be NULL: all defaults. ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options,
+                                                rp_handoff_broker **out_broker);
+
+/* Wipes and revokes all that is pending. Closes no descriptor: a broker holds none between calls. */
+RP_HANDOFF_API void rp_handoff_broker_destroy(rp_handoff_broker *broker);
+
+/* Issues a token for one handoff and registers the acknowledgement it awaits: its deadline starts now. `service_name`
+ * (UTF-8, at most 255 bytes, not NULL) travels in the offer; `backend_pid` is bookkeeping unless
+ * RP_HANDOFF_PEER_MATCH_PID is set, 0 for unknown. The token ends by execute, acknowledge, revoke or sweep. Expired
+ * tokens are dropped first. ERR_LIMIT, ERR_RANDOM, ERR_TOKEN_COLLISION, ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_name,
+                                               uint32_t backend_pid, rp_handoff_token *out_token);
+
+/* Outcome of a handoff. The numbers are stable and never reused. */
+enum {
+    RP_HANDOFF_COMPLETED = 1, /* acknowledged in time: BACKEND */
+    RP_HANDOFF_FALLBACK = 2   /* abandoned: the client reconnects; `ownership` says whose the connection is */
+};
+enum { RP_HANDOFF_OWNER_BROKER = 1, RP_HANDOFF_OWNER_BACKEND = 2, RP_HANDOFF_OWNER_AMBIGUOUS = 3 };
+enum {
+    RP_HANDOFF_STAGE_NONE = 0,       /* completed */
+    RP_HANDOFF_STAGE_SEND = 1,       /* dialling, checking the peer, sending descriptor, token and offer */
+    RP_HANDOFF_STAGE_AWAIT_ACK = 2,  /* waiting for the backend's answer */
+    RP_HANDOFF_STAGE_ACKNOWLEDGE = 3 /* the answer came, but the token was no longer to be had */
+};
+/* Why the client reconnects, in the ancestor's eight words. `cause` is finer. */
+enum {
+    RP_HANDOFF_REASON_NONE = 0,
+    RP_HANDOFF_REASON_CLIENT_UNSUPPORTED = 1,
+    RP_HANDOFF_REASON_SERVICE_POLICY_DISABLED = 2, /* also: not supported on this platform */
+    RP_HANDOFF_REASON_FD_PRESSURE_DISABLED = 3,    /* descriptors are short, here or in flight */
+    RP_HANDOFF_REASON_FAILED_ATTEMPT_RATE_LIMITED = 4,
+    RP_HANDOFF_REASON_PERMISSION_DENIED = 5,
+    RP_HANDOFF_REASON_INTEGRITY_MISMATCH = 6,
+    RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT = 7, /* the backend never proved adoption, for whatever cause */
+    RP_HANDOFF_REASON_ADOPTED_BACKEND = 8
+};
+enum {
+    RP_HANDOFF_CAUSE_NONE = 0,
+    RP_HANDOFF_CAUSE_UNSUPPORTED_PLATFORM = 1,
+    RP_HANDOFF_CAUSE_PERMISSION_DENIED = 2,     /* connect or sendmsg: EACCES, EPERM */
+    RP_HANDOFF_CAUSE_PEER_REJECTED = 3,         /* the endpoint is not whom the peer settings allow; nothing was sent */
+    RP_HANDOFF_CAUSE_PEER_UNKNOWN = 4,          /* the kernel does not tell who it is; nothing was sent */
+    RP_HANDOFF_CAUSE_BACKEND_UNAVAILABLE = 5,   /* nobody listens there, or the connection is gone */
+    RP_HANDOFF_CAUSE_WOULD_BLOCK = 6,           /* the socket, its backlog or the kernel's buffers are full */
+    RP_HANDOFF_CAUSE_DESCRIPTOR_PRESSURE = 7,   /* ETOOMANYREFS, EMFILE, ENFILE */
+    RP_HANDOFF_CAUSE_SEND_FAILED = 8,           /* any other errno, in os_error */
+    RP_HANDOFF_CAUSE_PARTIAL_SEND = 9,          /* some of the token's bytes left, and the descriptor with the first */
+    RP_HANDOFF_CAUSE_OFFER_UNDELIVERED = 10,    /* descriptor and token left, the offer could not follow */
+    RP_HANDOFF_CAUSE_DEADLINE_BEFORE_SEND = 11, /* the deadline had passed before anything was sent */
+    RP_HANDOFF_CAUSE_ACK_TIMED_OUT = 12,
+    RP_HANDOFF_CAUSE_ACK_READ_FAILED = 13,
+    RP_HANDOFF_CAUSE_BACKEND_CLOSED = 14,   /* end of file or reset instead of an answer */
+    RP_HANDOFF_CAUSE_ACK_MALFORMED = 15,    /* not an acknowledgement by the rules of the wire */
+    RP_HANDOFF_CAUSE_ACK_UNRELATED = 16,    /* a well-formed one of another token or correlation id */
+    RP_HANDOFF_CAUSE_BACKEND_REFUSED = 17,  /* refused in so many words: BROKER */
+    RP_HANDOFF_CAUSE_ACK_OVERDUE = 18,      /* observed at or after the deadline */
+    RP_HANDOFF_CAUSE_REVOKED = 19,          /* revoked or swept by another call while the answer was awaited */
+    RP_HANDOFF_CAUSE_CALLBACK_FAILED = 20,  /* a callback failed, or broke its contract */
+    RP_HANDOFF_CAUSE_NO_MEMORY = 21
+};
+
+typedef struct rp_handoff_outcome {
+    uint32_t struct_size;
+    int32_t result;    /* RP_HANDOFF_COMPLETED or RP_HANDOFF_FALLBACK */
+    int32_t ownership; /* RP_HANDOFF_OWNER_ */
+    int32_t stage;     /* RP_HANDOFF_STAGE_ */
+    int32_t reason;    /* RP_HANDOFF_REASON_ */
+    int32_t cause;     /* RP_HANDOFF_CAUSE_ */
+    int32_t os_error;  /* errno of the system call that failed, 0 if none did */
+    int32_t may_have_reached_backend; /* 1: the descriptor, or a part of the message with it, has left */
+    uint64_t correlation_id;
+    uint64_t waited_ns;  /* COMPLETED: from issue to the acknowledgement */
+    uint64_t elapsed_ns; /* the whole call, by the broker's clock */
+    char detail[256];    /* UTF-8, NUL-terminated, free of control characters and of token bytes; for logs */
+} rp_handoff_outcome;
+
+/* What a transport of the caller's is asked to send: descriptor and token in one message to `socket_path`, in the form
+ * that rp_handoff_wire_send sends. All members are valid during the call only; `fd` is borrowed. */
+typedef struct rp_handoff_attempt {
+    uint32_t struct_size;
+    int32_t fd;
+    const char *socket_path; /* NULL if the request had none */
+    int32_t connection_fd;   /* -1 unless the request had one */
+    uint32_t message_length;
+    const uint8_t *message; /* token and framed offer, as one message with `fd` on its first byte */
+    uint64_t deadline_ns;   /* instant */
+    const rp_handoff_token *token;
+    const char *service_name;
+    uint64_t correlation_id;
+} rp_handoff_attempt;
+
+enum {
+    RP_HANDOFF_TRANSPORT_SENT = 1, /* all of it */
+    RP_HANDOFF_TRANSPORT_UNSUPPORTED = 2,
+    RP_HANDOFF_TRANSPORT_PERMISSION_DENIED = 3,
+    RP_HANDOFF_TRANSPORT_UNAVAILABLE = 4,
+    RP_HANDOFF_TRANSPORT_WOULD_BLOCK = 5,
+    RP_HANDOFF_TRANSPORT_FAILED = 6,         /* os_error tells; ETOOMANYREFS, EMFILE and ENFILE are descriptor pressure */
+    RP_HANDOFF_TRANSPORT_PARTIAL = 7,        /* bytes_sent of the token's 16 left */
+    RP_HANDOFF_TRANSPORT_OFFER_UNDELIVERED = 8 /* descriptor and token left, the offer did not */
+};
+typedef struct rp_handoff_transport_result {
+    uint32_t struct_size;
+    int32_t status; /* RP_HANDOFF_TRANSPORT_; 0 before the call, which counts as a callback that failed */
+    int32_t os_error;
+    uint32_t bytes_sent;
+} rp_handoff_transport_result;
+
+/* Called exactly once per execute. A transport that fails its contract may have sent: the outcome is AMBIGUOUS. */
+typedef int32_t (*rp_handoff_transport_fn)(void *user_data, const rp_handoff_attempt *attempt,
+                                           rp_handoff_transport_result *out_result);
+
+/* What a waiter of the caller's is told. `connection_fd` is the connection on which the built-in transport sent and the
+ * backend answers (borrowed, blocking mode unspecified), or -1. */
+typedef struct rp_handoff_await {
+    uint32_t struct_size;
+    int32_t connection_fd;
+    const rp_handoff_token *token;
+    uint64_t correlation_id;
+    uint64_t deadline_ns; /* instant */
+} rp_handoff_await;
+
+enum {
+    RP_HANDOFF_AWAIT_ACCEPTED = 1, /* observed_ns tells when */
+    RP_HANDOFF_AWAIT_REFUSED = 2,  /* by a well-formed answer with this token and correlation id: BROKER */
+    RP_HANDOFF_AWAIT_FAILED = 3    /* no such answer */
+};
+typedef struct rp_handoff_await_result {
+    uint32_t struct_size;
+    int32_t status;       /* RP_HANDOFF_AWAIT_; 0 before the call, which counts as a callback that failed */
+    uint64_t observed_ns; /* instant at which the answer was there; at or after the deadline is late */
+} rp_handoff_await_result;
+
+/* Called at most once per execute, after everything was sent. */
+typedef int32_t (*rp_handoff_await_ack_fn)(void *user_data, const rp_handoff_await *await,
+                                           rp_handoff_await_result *out_result);
+
+typedef struct rp_handoff_request {
+    uint32_t struct_size;
+    int32_t fd; /* borrowed: the client connection, any descriptor that sendmsg(2) can pass */
+    rp_handoff_token token;
+    const char *socket_path;   /* where the backend listens; NULL: use connection_fd */
+    int32_t connection_fd;     /* borrowed: a connected Unix stream socket to the backend; read if socket_path is NULL */
+    int32_t connection_trust;  /* RP_HANDOFF_TRUST_, needed with connection_fd */
+    uint64_t correlation_id;   /* 0: the broker's next, which are unique per broker */
+    rp_handoff_transport_fn transport; /* NULL: the built-in one; otherwise await_ack must be given too */
+    void *transport_user_data;
+    rp_handoff_await_ack_fn await_ack; /* NULL: read the answer from the same connection */
+    void *await_ack_user_data;
+} rp_handoff_request;
+
+/* BORROWS request->fd and hands the connection over: dials, checks who is there, sends, waits for the answer, blocking
+ * at most until the token's deadline. Success (0) means that there is an outcome; *out_outcome says which. The token has
+ * ended then. A token that is not pending, or in use by another execute, is an error of the caller and nothing is sent:
+ * ERR_TOKEN_NOT_PENDING, ERR_TOKEN_EXPIRED, ERR_TOKEN_IN_USE. Also ERR_INVALID_ARGUMENT, ERR_NO_MEMORY (before anything
+ * is sent). After a fallback of stage AWAIT_ACK or ACKNOWLEDGE over a connection_fd close that connection: a late answer
+ * may still come on it. */
+RP_HANDOFF_API int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
+                                                 rp_handoff_outcome *out_outcome);
+
+/* For callers with sockets of their own (see "wire"): the backend acknowledged, observed at `observed_ns`. Ends the
+ * token either way. Gives the nanoseconds since issue (out may be NULL). ERR_TOKEN_NOT_PENDING, ERR_TOKEN_IN_USE,
+ * ERR_ACK_OVERDUE. */
+RP_HANDOFF_API int32_t rp_handoff_broker_acknowledge(rp_handoff_broker *broker, const rp_handoff_token *token,
+                                                     uint64_t observed_ns, uint64_t *out_waited_ns);
+
+/* Ends the token. 1 if it was pending, 0 if not. An execute that is waiting with it ends in a fallback, REVOKED, once its
+ * answer or deadline comes. */
+RP_HANDOFF_API int32_t rp_handoff_broker_revoke(rp_handoff_broker *broker, const rp_handoff_token *token);
+
+typedef struct rp_handoff_overdue {
+    rp_handoff_token token;
+    uint32_t backend_pid;
+    char service_name[256];
+} rp_handoff_overdue;
+
+/* Ends handoffs that were issued and are past their deadline, oldest first, at most `max_count` of them in one call (0:
+ * 1024), except those that an execute is driving, which ends them itself. `items` may be NULL; otherwise it holds
+ * `max_count` elements that are `stride` bytes apart. *out_more is 1 if there is more to do at once. Also drops expired
+ * tokens. */
+RP_HANDOFF_API int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32_t max_count, rp_handoff_overdue *items,
+                                               size_t stride, uint32_t *out_count, int32_t *out_more);
+
+/* Counters since create, except the pending ones, which are of the moment. */
+typedef struct rp_handoff_broker_statistics {
+    uint32_t struct_size;
+    uint32_t pending_tokens;
+    uint32_t pending_acks;
+    uint32_t reserved; /* 0 */
+    uint64_t issued;
+    uint64_t completed; /* by execute or acknowledge */
+    uint64_t revoked;   /* by revoke */
+    uint64_t overdue;   /* by sweep, or a late acknowledge */
+    uint64_t fallbacks; /* of execute: the sum of the next three, and of fallbacks_by_reason */
+    uint64_t fallbacks_owner_broker;
+    uint64_t fallbacks_owner_backend;
+    uint64_t fallbacks_owner_ambiguous;
+    uint64_t fallbacks_by_reason[9]; /* index: RP_HANDOFF_REASON_ */
+} rp_handoff_broker_statistics;
+
+RP_HANDOFF_API int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker,
+                                                        rp_handoff_broker_statistics *out_statistics);
+
+/* ------------------------------------------------------------------------------------------------ backend ---- */
+
+typedef struct rp_handoff_backend rp_handoff_backend;
+typedef struct rp_handoff_offer rp_handoff_offer;
+
+/* Which tokens a backend takes. */
+enum {
+    /* That of the offer itself, provided that the 16 bytes which carried the descriptor say the same and that it was not
+     * used here before (within its time to live; the last max_pending are remembered). The trust is in the broker, whom
+     * the kernel identified. */
+    RP_HANDOFF_TOKENS_FROM_BROKER = 0,
+    /* Only those announced by rp_handoff_backend_expect: for a broker that makes its tokens known by another way. */
+    RP_HANDOFF_TOKENS_EXPECTED = 1
+};
+
+typedef struct rp_handoff_backend_options {
+    uint32_t struct_size;
+    uint32_t peer_flags; /* RP_HANDOFF_PEER_ANY_UID */
+    const uint32_t *peer_uids;
+    uint32_t peer_uid_count;
+    int32_t token_policy;      /* RP_HANDOFF_TOKENS_ */
+    uint32_t max_connections;  /* from brokers, and unanswered offers, at once; default 64, at most 65536 */
+    uint32_t max_pending;      /* expected or remembered tokens; default 1024, at most 16777216 */
+    uint64_t token_ttl_ns;     /* default 30 s */
+    uint64_t io_timeout_ns;    /* from accept(2), or the first byte of a later offer, to the whole offer; and for
+                                  writing an answer; default 5 s */
+    uint32_t max_frame_bytes;  /* longest offer; default 65536, at most 16777216 */
+    uint32_t reserved;         /* 0 */
+    rp_handoff_now_fn now;     /* now and wait: both or none */
+    rp_handoff_wait_fn wait;
+    void *time_user_data;
+} rp_handoff_backend_options;
+
+/* `options` may be NULL: all defaults. ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_backend_create(const rp_handoff_backend_options *options,
+                                                 rp_handoff_backend **out_backend);
+
+/* Closes its listeners and connections, with the descriptors of offers that nobody took, and removes the socket that
+ * listen made, if it is still there. Offers already given out stay valid and can still be answered. In a forked child
+ * it closes the child's copies and removes nothing. */
+RP_HANDOFF_API void rp_handoff_backend_destroy(rp_handoff_backend *backend);
+
+/* Makes a Unix stream socket at `path`, mode 0600, in an existing directory that is really a directory, belongs to the
+ * effective user and has mode 0700. A stale socket of the same user is replaced; a live one, one of another user, or
+ * anything else in that place is refused, and so are abstract names, which have no permissions.
+ * ERR_PATH_INVALID, ERR_PATH_UNSAFE, ERR_PATH_IN_USE, ERR_PATH_FOREIGN, ERR_LIMIT (one path per backend), ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path);
+
+/* TAKES ON SUCCESS a listening Unix stream socket (socket activation) and makes it non-blocking. `trust`:
+ * RP_HANDOFF_TRUST_, applied to each broker that connects. An abstract address is ERR_PATH_INVALID. ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_backend_add_listener(rp_handoff_backend *backend, int32_t fd, int32_t trust);
+
+/* TAKES ON SUCCESS a connected Unix stream socket to a broker, which may send many offers over it, one after the other.
+ * ERR_PEER_REJECTED, ERR_LIMIT, ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_backend_add_connection(rp_handoff_backend *backend, int32_t fd, int32_t trust);
+
+/* Announces a token for RP_HANDOFF_TOKENS_EXPECTED; its time to live starts now. Announcing it again starts it anew.
+ * ERR_LIMIT, ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_backend_expect(rp_handoff_backend *backend, const rp_handoff_token *token);
+
+/* Takes an announcement back: 1 if it was pending, 0 if not. */
+RP_HANDOFF_API int32_t rp_handoff_backend_revoke(rp_handoff_backend *backend, const rp_handoff_token *token);
+
+/* For callers with sockets of their own: consumes an announced token if the presented bytes are it. ERR_TOKEN_MISSING,
+ * ERR_TOKEN_LENGTH, then ERR_TOKEN_NOT_PENDING, ERR_TOKEN_EXPIRED, ERR_TOKEN_MISMATCH, in this order; a mismatch
+ * consumes nothing. */
+RP_HANDOFF_API int32_t rp_handoff_backend_consume(rp_handoff_backend *backend, const rp_handoff_token *expected,
+                                                  const uint8_t *presented, size_t presented_length);
+
+/* Waits at most `timeout_ns` (0: do not wait; RP_HANDOFF_FOREVER) for the next valid offer and GIVES it. Offers that are
+ * malformed or carry an unacceptable token are answered with a refusal, their descriptors closed, and counted; they are
+ * not seen here. Several threads may wait: each offer goes to one of them. While as many offers as max_connections are
+ * unanswered, no further ones are read. ERR_TIMED_OUT, ERR_CLOSED (after stop), ERR_NO_MEMORY, ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t timeout_ns,
+                                                     rp_handoff_offer **out_offer);
+
+/* For event loops: a descriptor (borrowed, close-on-exec) that is readable when next_offer with timeout 0 has something
+ * to do. Call it then until it answers ERR_TIMED_OUT, and also when the time of ..._timeout has passed. */
+RP_HANDOFF_API int32_t rp_handoff_backend_fd(rp_handoff_backend *backend);
+
+/* Nanoseconds until next_offer has to be called even if the descriptor is not readable, or RP_HANDOFF_FOREVER. */
+RP_HANDOFF_API int32_t rp_handoff_backend_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns);
+
+/* Makes every next_offer, waiting or to come, answer ERR_CLOSED. Async-signal-safe. */
+RP_HANDOFF_API int32_t rp_handoff_backend_stop(rp_handoff_backend *backend);
+
+typedef struct rp_handoff_backend_statistics {
+    uint32_t struct_size;
+    uint32_t connections; /* of the moment, without those whose offer waits for an answer */
+    uint32_t unanswered;  /* offers of the moment */
+    uint32_t reserved;    /* 0 */
+    uint64_t accepted;
+    uint64_t refused;          /* by the caller, or by destroying an unanswered offer */
+    uint64_t rejected_peers;   /* connections closed because of who made them */
+    uint64_t rejected_tokens;  /* offers refused because of their token */
+    uint64_t rejected_offers;  /* connections dropped: malformed, truncated, late, or not exactly one descriptor */
+    uint64_t answers_undelivered;
+} rp_handoff_backend_statistics;
+
+RP_HANDOFF_API int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend,
+                                                         rp_handoff_backend_statistics *out_statistics);
+
+/* ------------------------------------------------------------------------------------------------- offer ---- */
+
+typedef struct rp_handoff_offer_info {
+    uint32_t struct_size;
+    uint32_t service_name_length;
+    const char *service_name; /* UTF-8, NUL-terminated, valid until destroy; what the broker wrote: check it */
+    uint64_t correlation_id;
+    uint32_t peer_pid; /* of the broker, as the kernel tells it; 0: unknown */
+    uint32_t peer_uid;
+    uint64_t received_ns; /* instant */
+    rp_handoff_token token;
+} rp_handoff_offer_info;
+
+RP_HANDOFF_API int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info);
+
+/* GIVES the connection's descriptor: consumes the token, then acknowledges. From here on the connection is this process's
+ * to serve. RP_HANDOFF_ACK_UNDELIVERED (positive) says the same, but that the broker could not be told: it is gone, or has
+ * given up and will not serve the connection either. Do not write to a connection of the v1 protocol before its client's
+ * first byte: the broker writes its "ready" frame on the same stream.
+ * ERR_ANSWERED; ERR_TOKEN_EXPIRED, ERR_TOKEN_NOT_PENDING (the time to live passed, or it was revoked, since the offer was
+ * read): the offer is refused and the descriptor closed. */
+RP_HANDOFF_API int32_t rp_handoff_offer_accept(rp_handoff_offer *offer, int32_t *out_fd);
+
+/* Closes the descriptor, then tells the broker `text` (UTF-8, NULL for none, cut at 1024 bytes): the broker owns the
+ * connection again. RP_HANDOFF_ACK_UNDELIVERED if it could not be told. ERR_ANSWERED. */
+RP_HANDOFF_API int32_t rp_handoff_offer_refuse(rp_handoff_offer *offer, const char *text);
+
+/* Ends the handle; an offer without an answer is refused. Never closes a descriptor that accept gave. */
+RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
+
+/* --------------------------------------------------------------------------------------------------- wire ---- */
+
+/*
+ * The frozen v1 envelope, for callers who move the bytes themselves: on the wire a frame is one byte 1, the length of the
+ * body as four bytes little-endian, and the body, a protobuf message Frame. Bytes and text are pointer and length; in
+ * decoded structs they point into the buffer that was decoded. Integers that a peer may send beyond the names below are
+ * given as they are. A struct of this family without a length for a text takes NULL as empty.
+ */
+enum {
+    RP_HANDOFF_FRAME_HEADER_SIZE = 5,
+    RP_HANDOFF_FRAME_BODY_MAX = 16777216,
+    RP_HANDOFF_PROTOCOL_HANDOFF = 0xD0FF
+};
+enum { RP_HANDOFF_KIND_REQUEST = 0, RP_HANDOFF_KIND_RESPONSE = 1, RP_HANDOFF_KIND_EVENT = 2, RP_HANDOFF_KIND_CANCEL = 3 };
+enum {
+    RP_HANDOFF_ENCODING_NONE = 0,
+    RP_HANDOFF_ENCODING_ZSTD = 1,
+    RP_HANDOFF_ENCODING_SNAPPY = 2,
+    RP_HANDOFF_ENCODING_LZ4 = 3
+};
+
+typedef struct rp_handoff_wire_frame {
+    uint32_t struct_size;
+    uint32_t envelope_version; /* 1 */
+    int32_t kind;              /* RP_HANDOFF_KIND_ */
+    uint32_t payload_protocol;
+    const uint8_t *payload;
+    size_t payload_length;
+    uint64_t request_id;
+    int32_t payload_encoding; /* RP_HANDOFF_ENCODING_ */
+    uint32_t reserved;        /* 0 */
+    uint64_t deadline_unix_ms;
+    const char *traceparent;
+    size_t traceparent_length;
+    const char *tracestate;
+    size_t tracestate_length;
+} rp_handoff_wire_frame;
+
+typedef struct rp_handoff_wire_offer {
+    uint32_t struct_size;
+    uint32_t reserved;     /* 0 */
+    uint64_t handle_value; /* 0 where descriptors travel beside the bytes */
+    const uint8_t *token;
+    size_t token_length;
+    const char *service_name;
+    size_t service_name_length;
+    uint64_t correlation_id;
+} rp_handoff_wire_offer;
+
+typedef struct rp_handoff_wire_ack {
+    uint32_t struct_size;
+    int32_t accepted; /* 0 or 1 */
+    const uint8_t *token;
+    size_t token_length;
+    const char *error_detail;
+    size_t error_detail_length;
+    uint64_t correlation_id;
+} rp_handoff_wire_ack;
+
+/* Each writes header and body to `out` and the number of bytes to *out_length. With `out` NULL (and capacity 0) only the
+ * length is given. ERR_BUFFER_TOO_SMALL, ERR_INVALID_ARGUMENT (text is not UTF-8), ERR_FRAME_TOO_LARGE. */
+RP_HANDOFF_API int32_t rp_handoff_wire_encode_frame(const rp_handoff_wire_frame *frame, uint8_t *out, size_t capacity,
+                                                    size_t *out_length);
+RP_HANDOFF_API int32_t rp_handoff_wire_encode_offer(const rp_handoff_wire_offer *offer, uint8_t *out, size_t capacity,
+                                                    size_t *out_length);
+/* `kind`: RP_HANDOFF_KIND_RESPONSE for the backend's answer, RP_HANDOFF_KIND_EVENT for the client's ready frame. */
+RP_HANDOFF_API int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack, int32_t kind, uint8_t *out,
+                                                  size_t capacity, size_t *out_length);
+
+/* Each decodes one frame from the start of `data`; *out_consumed tells its whole length, and what follows is not looked
+ * at. ERR_FRAME_INCOMPLETE (more bytes are needed), ERR_FRAME_VERSION, ERR_FRAME_TOO_LARGE (body over 16 MiB, said as soon
+ * as the header is there), ERR_FRAME_MALFORMED; the last two calls also validate the envelope: version 1, the kind, the
+ * handoff protocol, no compression, the frame's request id equal to the payload's correlation id, or
+ * ERR_FRAME_UNEXPECTED. */
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length, rp_handoff_wire_frame *out_frame,
+                                                    size_t *out_consumed);
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t length, rp_handoff_wire_offer *out_offer,
+                                                    size_t *out_consumed);
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t length, int32_t kind,
+                                                  rp_handoff_wire_ack *out_ack, size_t *out_consumed);
+
+/* BORROWS both. One sendmsg(2) that never waits: `fd` rides on the first of the `length` bytes (at least 1). Gives the
+ * number of bytes that left; after a short count the descriptor has left too: finish the bytes without it.
+ * ERR_SYSTEM: nothing left. ERR_UNSUPPORTED. */
+RP_HANDOFF_API int32_t rp_handoff_wire_send(int32_t connection_fd, int32_t fd, const uint8_t *data, size_t length,
+                                            size_t *out_sent);
+
+/* BORROWS the connection and GIVES the descriptor that came with exactly `length` bytes (at least 1), waiting at most
+ * `timeout_ns` for all of them. Surplus descriptors are closed, and on every failure all of them are. ERR_CLOSED (nothing
+ * came), ERR_UNEXPECTED_EOF, ERR_TIMED_OUT, ERR_DESCRIPTORS (none, several, or the kernel had to drop some: out of
+ * descriptors), ERR_SYSTEM, ERR_UNSUPPORTED. Bytes received before a failure are lost: close the connection. */
+RP_HANDOFF_API int32_t rp_handoff_wire_receive(int32_t connection_fd, uint8_t *data, size_t length, uint64_t timeout_ns,
+                                               int32_t *out_fd);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,449 @@
+#include "backend.hpp"
+
+#include <algorithm>
+#include <poll.h>
+
+#include "acceptance.hpp"
+#include "transport/descriptor.hpp"
+#include "transport/stream.hpp"
+
+namespace rp::handoff {
+
+namespace {
+
+constexpr Duration accept_back_off = std::chrono::milliseconds(50);
+constexpr int accepts_at_once = 16;
+
+using State = Connection::State;
+
+} // namespace
+
+Result<std::shared_ptr<Backend>> Backend::create(Config config, std::unique_ptr<TimeSource> time) {
+    if (!transport::supported) {
+        return Failure(Status::unsupported);
+    }
+    Result<transport::Poller> poller = transport::Poller::create();
+    if (!poller) {
+        return Failure(poller.error());
+    }
+    return std::make_shared<Backend>(std::move(config), std::move(time), std::move(*poller));
+}
+
+Backend::Backend(Config config, std::unique_ptr<TimeSource> time, transport::Poller poller)
+    : config_(std::move(config)), time_(std::move(time)), poller_(std::move(poller)), tokens_(config_.tokens) {}
+
+// ---- where brokers come from ----------------------------------------------------------------------------------------
+
+Status Backend::listen(const char *path) {
+    const Lock lock(mutex_);
+    if (endpoint_) {
+        return Status::limit;
+    }
+    Result<transport::Endpoint> endpoint = transport::Endpoint::listen(path);
+    if (!endpoint) {
+        return endpoint.error();
+    }
+    const Status added = add({endpoint->fd(), false, UniqueFd()});
+    if (added == Status::ok) {
+        endpoint_.emplace(std::move(*endpoint));
+    }
+    return added;
+}
+
+Status Backend::add_listener(int fd, bool trusted) {
+    const Lock lock(mutex_);
+    if (const Status status = transport::adopt_listener(fd); status != Status::ok) {
+        return status;
+    }
+    const Status added = add({fd, trusted, UniqueFd()});
+    if (added == Status::ok) {
+        listeners_.at(next_id_ - 1).owned.reset(fd);
+    }
+    return added;
+}
+
+Status Backend::add(Listener listener) {
+    const int fd = listener.fd;
+    listeners_.emplace(next_id_, std::move(listener));
+    if (!poller_.add(fd, next_id_)) {
+        listeners_.erase(next_id_);
+        return Status::system;
+    }
+    poller_.enable(fd, next_id_, listening_);
+    ++next_id_;
+    return Status::ok;
+}
+
+Status Backend::add_connection(int fd, bool trusted) {
+    const Lock lock(mutex_);
+    if (const Status status = transport::check_connection(fd); status != Status::ok) {
+        return status;
+    }
+    const auto peer = peer_credentials(fd);
+    if (!trusted && (!peer || config_.peers.check(*peer, 0) != Cause::none)) {
+        ++rejected_peers_;
+        return Status::peer_rejected;
+    }
+    if (connections_.size() >= config_.max_connections) {
+        return Status::limit;
+    }
+    if (!poller_.add(fd, next_id_)) {
+        return Status::system;
+    }
+    struct Undo {
+        transport::Poller &poller;
+        int fd;
+        ~Undo() {
+            if (fd >= 0) {
+                poller.remove(fd);
+            }
+        }
+    } undo{poller_, fd};
+    UniqueFd none;
+    Connection &added = connections_.add(next_id_, none, peer.value_or(PeerCredentials{}), true, config_.max_frame);
+    added.fd.reset(fd);
+    undo.fd = -1;
+    ++next_id_;
+    return Status::ok;
+}
+
+void Backend::accept_from(const Listener &listener, Instant now) {
+    for (int i = 0; i < accepts_at_once && connections_.size() < config_.max_connections; ++i) {
+        auto accepted = transport::accept(listener.fd);
+        if (!accepted) {
+            if (accepted.error() != EAGAIN) {
+                accept_again_at_ = after(now, accept_back_off); // out of descriptors or memory
+            }
+            return;
+        }
+        const auto peer = peer_credentials(accepted->get());
+        if (!listener.trusted && (!peer || config_.peers.check(*peer, 0) != Cause::none)) {
+            ++rejected_peers_;
+            continue;
+        }
+        Connection &connection =
+            connections_.add(next_id_++, *accepted, peer.value_or(PeerCredentials{}), false, config_.max_frame);
+        rest(connection, now);
+    }
+}
+
+void Backend::enable_listeners(Instant now) noexcept {
+    const bool wanted = connections_.size() < config_.max_connections && is_due(accept_again_at_, now);
+    if (wanted == listening_) {
+        return;
+    }
+    listening_ = wanted;
+    for (const auto &[id, listener] : listeners_) {
+        poller_.enable(listener.fd, id, wanted);
+    }
+}
+
+// ---- tokens ---------------------------------------------------------------------------------------------------------
+
+Status Backend::expect(const Token &token) {
+    const Lock lock(mutex_);
+    return tokens_.expect(token, time_->now());
+}
+
+bool Backend::revoke(const Token &token) noexcept {
+    const Lock lock(mutex_);
+    return tokens_.revoke(token);
+}
+
+Status Backend::consume(const Token &expected, ByteView presented) noexcept {
+    const Lock lock(mutex_);
+    return accept_token(tokens_, expected, presented, time_->now());
+}
+
+Status Backend::consume(const Token &token) noexcept {
+    return consume(token, token.view());
+}
+
+// Whether the offer may be shown to the caller. Consumes nothing: that is for accept to do. The expected token is the one
+// that came beside the descriptor, and what the offer presents has to be that.
+Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
+    const Result<Token> token = Token::parse(presented);
+    if (!token) {
+        return token.error();
+    }
+    tokens_.prune_expired(now);
+    const bool known = tokens_.contains(sideband);
+    if (config_.token_policy == TokenPolicy::expected) {
+        if (!known) {
+            return Status::token_not_pending;
+        }
+        return *token == sideband ? Status::ok : Status::token_mismatch;
+    }
+    if (*token != sideband) {
+        return Status::token_mismatch;
+    }
+    if (known || used_.find(sideband)) {
+        return Status::token_not_pending; // a replay
+    }
+    remember(sideband, now);
+    return tokens_.expect(sideband, now);
+}
+
+void Backend::remember(const Token &token, Instant now) {
+    while (used_.size() > 0 && (is_due(used_.first().deadline(), now) || used_.size() >= tokens_.config().max_pending)) {
+        used_.erase(used_.first());
+    }
+    used_.insert(token, after(now, tokens_.config().ttl), {});
+}
+
+// ---- the engine -----------------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Offer>> Backend::next_offer(std::optional<Duration> timeout) {
+    Instant now = time_->now();
+    const Instant until = timeout ? after(now, *timeout) : end_of_time;
+    for (;;) {
+        Lock lock(mutex_);
+        if (stopped_) {
+            return Failure(Status::closed);
+        }
+        advance(now);
+        if (std::unique_ptr<Offer> offer = take_ready()) {
+            if (waiters_ > 0) {
+                poller_.nudge();
+            }
+            return offer;
+        }
+        if (is_due(until, now)) {
+            return Failure(Status::timed_out);
+        }
+        const Instant wake_at = std::min(until, nearest_deadline());
+        ++waiters_;
+        lock.unlock();
+        const Wait waited = time_->wait(poller_.fd(), POLLIN, wake_at);
+        now = time_->now();
+        if (waited == Wait::timed_out) {
+            now = std::max(now, wake_at); // also with a clock that stands still
+        }
+        lock.lock();
+        --waiters_;
+    }
+}
+
+void Backend::advance(Instant now) {
+    expire(now);
+    enable_listeners(now);
+    const transport::Poller::Ready ready = poller_.ready();
+    for (std::size_t i = 0; i < ready.count; ++i) {
+        const transport::Poller::Id id = ready.ids[i];
+        if (id == transport::Poller::nudge_id) {
+            poller_.take_nudge();
+        } else if (const auto listener = listeners_.find(id); listener != listeners_.end()) {
+            accept_from(listener->second, now);
+        } else if (Connection *connection = connections_.find(id); connection != nullptr) {
+            receive(*connection, now);
+        }
+    }
+    enable_listeners(now);
+}
+
+void Backend::receive(Connection &connection, Instant now) {
+    const Status status = connection.receiver.step(connection.fd.get());
+    if (status == Status::frame_incomplete) {
+        if (connection.state == State::resting && connection.receiver.started()) {
+            connections_.move(connection, State::receiving, after(now, config_.io_timeout));
+        }
+        return;
+    }
+    const auto offer = status == Status::ok ? wire::open_offer(connection.receiver.body())
+                                            : tl::unexpected(wire::FrameError{status, {}});
+    if (!offer) {
+        rejected_offers_ += status == Status::closed ? 0 : 1;
+        drop(connection);
+        return;
+    }
+    connection.offer = *offer;
+    connection.received_at = now;
+    // Without memory to remember the token the offer is lost: its broker sees the end of the connection.
+    struct Guard {
+        Backend &backend;
+        Connection *connection;
+        ~Guard() {
+            if (connection != nullptr) {
+                backend.drop(*connection);
+            }
+        }
+    } guard{*this, &connection};
+    const Status admitted = admit(connection.receiver.sideband(), offer->token, now);
+    guard.connection = nullptr;
+    if (admitted != Status::ok) {
+        reject(connection, admitted, now);
+        return;
+    }
+    poller_.remove(connection.fd.get());
+    connections_.move(connection, State::ready);
+}
+
+// Answers by itself, without waiting: a socket that cannot take an answer is not worth keeping.
+void Backend::reject(Connection &connection, Status reason, Instant now) noexcept {
+    ++rejected_tokens_;
+    connection.receiver.take_fd().reset();
+    const Text text = rejection_text(reason, connection.offer.token.size());
+    const wire::AckMessage ack = wire::encode_ack_frame(
+        {connection.offer.token, false, text.view(), connection.offer.correlation_id}, wire::Kind::response);
+    if (transport::send(connection.fd.get(), -1, ack.view()).bytes != ack.size) {
+        ++answers_undelivered_;
+        drop(connection);
+        return;
+    }
+    poller_.remove(connection.fd.get());
+    rest(connection, now);
+}
+
+// Ready for the next offer. One that the caller did not give us has so much time for it.
+void Backend::rest(Connection &connection, Instant now) noexcept {
+    connection.receiver.reset();
+    if (connection.lasting) {
+        connections_.move(connection, State::resting);
+    } else {
+        connections_.move(connection, State::receiving, after(now, config_.io_timeout));
+    }
+    if (!poller_.add(connection.fd.get(), connection.id)) {
+        drop(connection);
+    }
+}
+
+void Backend::drop(Connection &connection) noexcept {
+    poller_.remove(connection.fd.get());
+    connections_.remove(connection);
+}
+
+void Backend::expire(Instant now) noexcept {
+    for (Connection *first = connections_.first_receiving(); first != nullptr && is_due(first->deadline, now);
+         first = connections_.first_receiving()) {
+        rejected_offers_ += first->receiver.started() ? 1 : 0;
+        drop(*first);
+    }
+}
+
+Instant Backend::nearest_deadline() noexcept {
+    const Connection *first = connections_.first_receiving();
+    const Instant deadline = first != nullptr ? first->deadline : end_of_time;
+    return listening_ || connections_.size() >= config_.max_connections ? deadline : std::min(deadline, accept_again_at_);
+}
+
+Instant Backend::next_deadline() noexcept {
+    const Lock lock(mutex_);
+    return nearest_deadline();
+}
+
+std::unique_ptr<Offer> Backend::take_ready() {
+    Connection *connection = connections_.first_ready();
+    if (connection == nullptr) {
+        return nullptr;
+    }
+    Offer::Info info{std::string(connection->offer.service_name), connection->offer.correlation_id, connection->peer,
+                     connection->received_at, connection->receiver.sideband()};
+    auto offer = std::make_unique<Offer>(shared_from_this(), *connection, std::move(info));
+    connections_.move(*connection, State::offered);
+    return offer;
+}
+
+// ---- the end --------------------------------------------------------------------------------------------------------
+
+void Backend::stop() noexcept {
+    stopped_ = true;
+    poller_.stop();
+}
+
+void Backend::shutdown() noexcept {
+    const Lock lock(mutex_);
+    shut_ = true;
+    stopped_ = true;
+    while (Connection *connection = connections_.first_ready()) {
+        connection->receiver.take_fd().reset();
+        const wire::AckMessage ack = wire::encode_ack_frame(
+            {connection->offer.token, false, "the backend is shutting down", connection->offer.correlation_id},
+            wire::Kind::response);
+        transport::send(connection->fd.get(), -1, ack.view());
+        ++refused_;
+        connections_.remove(*connection);
+    }
+    while (Connection *connection = connections_.first_receiving()) {
+        connections_.remove(*connection);
+    }
+    while (Connection *connection = connections_.first_resting()) {
+        connections_.remove(*connection);
+    }
+    listeners_.clear();
+    endpoint_.reset();
+}
+
+bool Backend::abandon() noexcept {
+    // If some thread of the parent held the lock at the fork, what it guards may be in the middle of a change.
+    if (!mutex_.try_lock()) {
+        return false;
+    }
+    mutex_.unlock();
+    return true;
+}
+
+Backend::Statistics Backend::statistics() noexcept {
+    const Lock lock(mutex_);
+    const std::size_t unanswered = connections_.unanswered();
+    return {connections_.size() - unanswered, unanswered,       accepted_,       refused_,
+            rejected_peers_,                  rejected_tokens_, rejected_offers_, answers_undelivered_};
+}
+
+// ---- offers ---------------------------------------------------------------------------------------------------------
+
+void Backend::answered(Connection &connection, bool usable) noexcept {
+    const Lock lock(mutex_);
+    if (shut_ || !usable) {
+        connections_.remove(connection);
+    } else {
+        rest(connection, time_->now());
+    }
+    enable_listeners(time_->now());
+}
+
+Offer::~Offer() {
+    refuse("the backend dropped the offer");
+}
+
+Result<Offer::Accepted> Offer::accept() noexcept {
+    if (answered_.exchange(true)) {
+        return Failure(Status::answered);
+    }
+    const Status consumed = backend_->consume(info_.token);
+    if (consumed != Status::ok) {
+        connection_.receiver.take_fd().reset();
+        ++backend_->rejected_tokens_;
+        answer(false, rejection_text(consumed, Token::size).view());
+        return Failure(consumed);
+    }
+    Accepted accepted{connection_.receiver.take_fd(), false};
+    ++backend_->accepted_;
+    accepted.delivered = answer(true, {});
+    return accepted;
+}
+
+Status Offer::refuse(std::string_view text) noexcept {
+    if (answered_.exchange(true)) {
+        return Status::answered;
+    }
+    // The duplicate goes first: once the broker reads the refusal, the connection is its own again.
+    connection_.receiver.take_fd().reset();
+    backend_->revoke(info_.token);
+    ++backend_->refused_;
+    return answer(false, text) ? Status::ok : Status::ack_undelivered;
+}
+
+bool Offer::answer(bool accepted, std::string_view text) noexcept {
+    const wire::AckMessage ack =
+        wire::encode_ack_frame({info_.token.view(), accepted, utf8_prefix(text, wire::max_error_detail), info_.correlation_id},
+                               wire::Kind::response);
+    const Instant deadline = after(backend_->now(), backend_->config_.io_timeout);
+    const transport::StreamResult written =
+        transport::write_all(connection_.fd.get(), ack.view(), deadline, *backend_->time_);
+    const bool delivered = written.status == Status::ok;
+    backend_->answers_undelivered_ += delivered ? 0 : 1;
+    backend_->answered(connection_, delivered);
+    return delivered;
+}
+
+} // namespace rp::handoff

@@ -1,0 +1,51 @@
+// The body of one frame while it is received: inside the object as a rule, in memory of its own for the rare long one.
+//
+// Its size comes from a peer, so it says no where others throw; and since a token may be in it, it is wiped.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "token.hpp"
+
+namespace rp::handoff {
+
+class FrameBuffer {
+  public:
+    FrameBuffer() noexcept = default;
+    FrameBuffer(const FrameBuffer &) = delete;
+    FrameBuffer &operator=(const FrameBuffer &) = delete;
+    ~FrameBuffer() { clear(); }
+
+    // Makes room for `size` bytes. False without memory.
+    bool allocate(std::size_t size) noexcept {
+        clear();
+        if (size > small_.size()) {
+            large_.reset(new (std::nothrow) std::uint8_t[size]);
+            if (large_ == nullptr) {
+                return false;
+            }
+        }
+        size_ = size;
+        return true;
+    }
+
+    void clear() noexcept {
+        explicit_bzero(data(), size_);
+        large_.reset();
+        size_ = 0;
+    }
+
+    std::uint8_t *data() noexcept { return large_ ? large_.get() : small_.data(); }
+    std::size_t size() const noexcept { return size_; }
+    ByteView view() noexcept { return {data(), size_}; }
+
+  private:
+    std::array<std::uint8_t, 512> small_{};
+    std::unique_ptr<std::uint8_t[]> large_;
+    std::size_t size_ = 0;
+};
+
+} // namespace rp::handoff

@@ -1,0 +1,82 @@
+#include "issued_tokens.hpp"
+
+namespace rp::handoff {
+
+using Lock = std::lock_guard<std::mutex>;
+
+Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t backend_pid, Instant now,
+                                  RandomSource &random) {
+    BackendIdentity backend{std::string(service_name), backend_pid};
+    const Lock lock(mutex_);
+    const Result<Token> token = store_.issue(now, random);
+    if (!token) {
+        return token;
+    }
+    // Whatever happens between the two, an exception included, no token is left without its registration.
+    struct Undo {
+        TokenStore &store;
+        const Token *token;
+        ~Undo() {
+            if (token != nullptr) {
+                store.revoke(*token);
+            }
+        }
+    } undo{store_, &*token};
+    if (const Status status = acks_.register_token(*token, std::move(backend), now); status != Status::ok) {
+        return Failure(status);
+    }
+    undo.token = nullptr;
+    return token;
+}
+
+Result<AckRegistry::Pending> IssuedTokens::claim(const Token &token, Instant now) {
+    const Lock lock(mutex_);
+    const bool was_pending = store_.contains(token);
+    store_.prune_expired(now);
+    if (!store_.contains(token)) {
+        acks_.abandon(store_, token);
+        return Failure(was_pending ? Status::token_expired : Status::token_not_pending);
+    }
+    return acks_.claim(token);
+}
+
+tl::expected<Duration, Cause> IssuedTokens::confirm(const Token &token, Instant observed) noexcept {
+    const Lock lock(mutex_);
+    const Result<AckRegistry::Acknowledged> acknowledged = acks_.acknowledge(store_, token, observed);
+    if (acknowledged) {
+        return acknowledged->waited;
+    }
+    store_.revoke(token);
+    return tl::unexpected(acknowledged.error() == Status::ack_overdue ? Cause::ack_overdue : Cause::revoked);
+}
+
+Result<Duration> IssuedTokens::acknowledge(const Token &token, Instant observed) noexcept {
+    const Lock lock(mutex_);
+    if (acks_.is_claimed(token)) {
+        return Failure(Status::token_in_use);
+    }
+    return acks_.acknowledge(store_, token, observed).map([](const AckRegistry::Acknowledged &a) { return a.waited; });
+}
+
+bool IssuedTokens::abandon(const Token &token) noexcept {
+    const Lock lock(mutex_);
+    return acks_.abandon(store_, token);
+}
+
+std::optional<AckRegistry::Overdue> IssuedTokens::expire_next(Instant now) noexcept {
+    const Lock lock(mutex_);
+    return acks_.expire_next(store_, now);
+}
+
+bool IssuedTokens::prune(Instant now, std::size_t max) noexcept {
+    const Lock lock(mutex_);
+    store_.prune_expired(now, max);
+    return store_.has_expired(now) || acks_.has_overdue(now);
+}
+
+IssuedTokens::Counts IssuedTokens::counts() const noexcept {
+    const Lock lock(mutex_);
+    return {store_.pending_len(), acks_.pending_len()};
+}
+
+} // namespace rp::handoff

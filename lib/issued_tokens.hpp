@@ -1,0 +1,54 @@
+// The broker's tokens, from issue to their one end: token store and acknowledgement registry under one lock.
+//
+// Safe for several threads. The lock is held for the look-up only.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string_view>
+
+#include "ack.hpp"
+#include "clock.hpp"
+#include "fallback.hpp"
+#include "token_store.hpp"
+
+namespace rp::handoff {
+
+class IssuedTokens {
+  public:
+    IssuedTokens(TokenStore::Config config, Duration ack_deadline) noexcept
+        : store_(config), acks_(ack_deadline, config.max_pending) {}
+
+    // A fresh token, registered: its deadline starts at now. On failure nothing is left behind.
+    Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random);
+
+    // The right to drive this token's handoff to its end. token_not_pending, token_expired (it is gone then), token_in_use.
+    Result<AckRegistry::Pending> claim(const Token &token, Instant now);
+
+    // The end of a claimed token: how long it waited, or why the acknowledgement counts for nothing (ack_overdue, revoked).
+    tl::expected<Duration, Cause> confirm(const Token &token, Instant observed) noexcept;
+
+    // The end of a token that nobody has claimed. token_not_pending, token_in_use, ack_overdue.
+    Result<Duration> acknowledge(const Token &token, Instant observed) noexcept;
+
+    bool abandon(const Token &token) noexcept;
+
+    std::optional<AckRegistry::Overdue> expire_next(Instant now) noexcept;
+
+    // Drops at most `max` expired tokens; whether anything overdue or expired is left.
+    bool prune(Instant now, std::size_t max) noexcept;
+
+    struct Counts {
+        std::size_t tokens;
+        std::size_t acks;
+    };
+    Counts counts() const noexcept;
+
+  private:
+    mutable std::mutex mutex_;
+    TokenStore store_;
+    AckRegistry acks_;
+};
+
+} // namespace rp::handoff

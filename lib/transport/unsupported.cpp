@@ -1,0 +1,86 @@
+// The transport of a platform that cannot pass descriptors: it takes the place of the other files of this folder.
+//
+// Every handoff is then the fallback "unsupported platform", and there is no backend. Built and tested on Linux by the
+// option `transport`.
+#include <cerrno>
+
+#include "descriptor.hpp"
+#include "endpoint.hpp"
+#include "poller.hpp"
+#include "stream.hpp"
+
+namespace rp::handoff::transport {
+
+const bool supported = false;
+
+Sent send(int, int, ByteView) noexcept {
+    return {0, ENOTSUP};
+}
+
+Received receive(int, std::uint8_t *, std::size_t) noexcept {
+    Received received;
+    received.os_error = ENOTSUP;
+    return received;
+}
+
+StreamResult read_exactly(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
+    return {Status::system, ENOTSUP, 0};
+}
+
+StreamResult write_all(int, ByteView, Instant, TimeSource &) noexcept {
+    return {Status::system, ENOTSUP, 0};
+}
+
+Result<UniqueFd> receive_exactly(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
+    return Failure(Status::unsupported);
+}
+
+bool is_valid_path(const char *path) noexcept {
+    return path[0] != '\0';
+}
+
+tl::expected<UniqueFd, TransportError> dial(const char *, Instant, TimeSource &) noexcept {
+    return tl::unexpected(TransportError{Cause::unsupported_platform});
+}
+
+Result<Endpoint> Endpoint::listen(const char *) {
+    return Failure(Status::unsupported);
+}
+
+Endpoint::~Endpoint() = default;
+
+Status adopt_listener(int) noexcept {
+    return Status::unsupported;
+}
+
+Status check_connection(int) noexcept {
+    return Status::unsupported;
+}
+
+tl::expected<UniqueFd, int> accept(int) noexcept {
+    return tl::unexpected(ENOTSUP);
+}
+
+Result<Poller> Poller::create() noexcept {
+    return Failure(Status::unsupported);
+}
+
+bool Poller::add(int, Id) noexcept {
+    return false;
+}
+
+void Poller::remove(int) noexcept {}
+
+void Poller::enable(int, Id, bool) noexcept {}
+
+Poller::Ready Poller::ready() noexcept {
+    return {{}, 0};
+}
+
+void Poller::stop() noexcept {}
+
+void Poller::nudge() noexcept {}
+
+void Poller::take_nudge() noexcept {}
+
+} // namespace rp::handoff::transport

@@ -1,0 +1,146 @@
+#include "v1.hpp"
+
+#include "frame_buffer.hpp"
+#include "transport/descriptor.hpp"
+#include "transport/endpoint.hpp"
+#include "transport/stream.hpp"
+#include "wire/exchange.hpp"
+
+namespace rp::handoff {
+
+namespace {
+
+using Event = Handoff::Event;
+
+tl::unexpected<AckFailure> failure(Cause cause, int os_error = 0) noexcept {
+    return tl::unexpected(AckFailure{cause, os_error});
+}
+
+tl::unexpected<AckFailure> read_failure(const transport::StreamResult &read, std::string_view part,
+                                        Text &detail) noexcept {
+    detail += "reading the acknowledgement's ";
+    detail += part;
+    switch (read.status) {
+    case Status::timed_out:
+        detail += " timed out";
+        return failure(Cause::ack_timed_out);
+    case Status::closed:
+    case Status::unexpected_eof:
+        detail += ": the backend closed the connection";
+        return failure(Cause::backend_closed);
+    default: {
+        const Cause cause = cause_of_send(read.os_error);
+        detail += " failed";
+        return failure(cause == Cause::backend_unavailable ? Cause::backend_closed : Cause::ack_read_failed, read.os_error);
+    }
+    }
+}
+
+// The rules from a frame's body to an acceptance, in the order in which the first that fails is reported.
+tl::expected<Instant, AckFailure> judge(ByteView body, const Attempt &attempt, Instant observed, Text &detail) noexcept {
+    const auto ack = wire::open_ack(body, wire::Kind::response);
+    if (!ack) {
+        detail += "the acknowledgement is malformed: ";
+        detail += ack.error().words;
+        return failure(Cause::ack_malformed);
+    }
+    const Result<Token> echoed = Token::parse(ack->token);
+    if (ack->correlation_id != attempt.correlation_id || !echoed || *echoed != attempt.token) {
+        detail += ack->correlation_id != attempt.correlation_id ? "the acknowledgement has another correlation id"
+                                                                : "the acknowledgement has another token";
+        return failure(Cause::ack_unrelated);
+    }
+    if (!ack->accepted) {
+        detail += "backend refused the handoff: ";
+        detail += ack->error_detail.empty() ? "no reason given" : ack->error_detail;
+        return failure(Cause::backend_refused);
+    }
+    if (is_due(attempt.deadline, observed)) {
+        detail += "the acknowledgement timed out: it came too late";
+        return failure(Cause::ack_timed_out);
+    }
+    return observed;
+}
+
+} // namespace
+
+tl::expected<void, TransportError> V1Transport::connect(const Attempt &attempt) noexcept {
+    if (!transport::supported) {
+        return tl::unexpected(TransportError{Cause::unsupported_platform});
+    }
+    if (attempt.socket_path != nullptr) {
+        auto dialled = transport::dial(attempt.socket_path, attempt.deadline, time_);
+        if (!dialled) {
+            return tl::unexpected(dialled.error());
+        }
+        dialled_ = std::move(*dialled);
+        connection_ = dialled_.get();
+    } else {
+        connection_ = attempt.connection_fd;
+        if (trusted_) {
+            return {};
+        }
+    }
+    const auto peer = peer_credentials(connection_);
+    const Cause objection = peer ? peers_.check(*peer, attempt.backend_pid) : peer.error();
+    if (objection != Cause::none) {
+        return tl::unexpected(TransportError{objection});
+    }
+    return {};
+}
+
+Handoff::Action V1Transport::send(const Attempt &attempt, Handoff &handoff, Text &detail) noexcept {
+    if (const auto connected = connect(attempt); !connected) {
+        detail = connected.error().describe();
+        return handoff.on({Event::Kind::send_failed, connected.error()});
+    }
+    const transport::Sent sent = transport::send(connection_, attempt.fd, attempt.message);
+    if (sent.os_error != 0) {
+        const TransportError error{cause_of_send(sent.os_error), sent.os_error};
+        detail = error.describe();
+        return handoff.on({Event::Kind::send_failed, error});
+    }
+    if (sent.bytes < attempt.message.size()) {
+        handoff.on({Event::Kind::sent_part, {}});
+        return finish(attempt, handoff, sent.bytes, detail);
+    }
+    return handoff.on({Event::Kind::sent_all, {}});
+}
+
+Handoff::Action V1Transport::finish(const Attempt &attempt, Handoff &handoff, std::size_t sent, Text &detail) noexcept {
+    const ByteView rest = attempt.message.substr(sent);
+    const transport::StreamResult written = transport::write_all(connection_, rest, attempt.deadline, time_);
+    if (written.status == Status::ok) {
+        return handoff.on({Event::Kind::sent_all, {}});
+    }
+    const std::size_t total = sent + written.bytes;
+    const TransportError error{cause_of_short_send(total), written.os_error, total};
+    detail = error.describe();
+    return handoff.on({Event::Kind::send_failed, error});
+}
+
+tl::expected<Instant, AckFailure> V1AckReader::await(const Attempt &attempt, int connection, Text &detail) noexcept {
+    wire::Header header{};
+    auto read = transport::read_exactly(connection, header.data(), header.size(), attempt.deadline, time_);
+    if (read.status != Status::ok) {
+        return read_failure(read, read.bytes == 0 ? "framing byte" : "length", detail);
+    }
+    const Result<std::uint32_t> length = wire::decode_header({header.data(), header.size()}, max_frame_);
+    if (!length) {
+        detail += length.error() == Status::frame_version ? "the acknowledgement has another framing version"
+                                                          : "the acknowledgement is too long";
+        return failure(Cause::ack_malformed);
+    }
+    FrameBuffer body;
+    if (!body.allocate(*length)) {
+        detail += "no memory for the acknowledgement";
+        return failure(Cause::no_memory);
+    }
+    read = transport::read_exactly(connection, body.data(), *length, attempt.deadline, time_);
+    if (read.status != Status::ok) {
+        return read_failure(read, "body", detail);
+    }
+    return judge(body.view(), attempt, time_.now(), detail);
+}
+
+} // namespace rp::handoff
