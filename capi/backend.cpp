@@ -29,7 +29,8 @@ Result<Backend::Config> to_config(const rp_handoff_backend_options &o) {
     if (!peers) {
         return Failure(peers.error());
     }
-    Backend::Config config{Backend::TokenPolicy::from_broker, {}, 64, std::chrono::seconds(5), 65536, std::move(*peers)};
+    Backend::Config config{Backend::TokenPolicy::from_broker, {},    64,
+                           std::chrono::seconds(5),           65536, std::move(*peers)};
     if (o.token_policy == RP_HANDOFF_TOKENS_EXPECTED) {
         config.token_policy = Backend::TokenPolicy::expected;
     } else if (o.token_policy != RP_HANDOFF_TOKENS_FROM_BROKER) {

@@ -16,10 +16,12 @@
 
 namespace rp::handoff::capi {
 
-constexpr std::int32_t code(Status status) noexcept { return static_cast<std::int32_t>(status); }
+constexpr std::int32_t code(Status status) noexcept {
+    return static_cast<std::int32_t>(status);
+}
 
-// A thread that is cancelled unwinds, and what unwinds out of a noexcept function ends the process. So cancellation waits
-// until the call returns.
+// A thread that is cancelled unwinds, and what unwinds out of a noexcept function ends the process. So cancellation
+// waits until the call returns.
 class CancellationOff {
   public:
     CancellationOff() noexcept { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
@@ -84,8 +86,8 @@ std::int32_t guarded_with(T *handle, Body body) noexcept {
     return status == Status::ok ? guarded(body) : code(status);
 }
 
-// Destroys a handle, if it is one of this kind. `farewell` is told whether this is a forked child, and answers whether the
-// handle may be freed.
+// Destroys a handle, if it is one of this kind. `farewell` is told whether this is a forked child, and answers whether
+// the handle may be freed.
 template <class T, class Farewell>
 void destroy(T *handle, Farewell farewell) noexcept {
     if (check_handle(handle) != Status::ok) {
@@ -97,8 +99,8 @@ void destroy(T *handle, Farewell farewell) noexcept {
     }
 }
 
-// Reads a struct that says its own size: what the caller's header did not have yet is zero, and what this library does not
-// know must be.
+// Reads a struct that says its own size: what the caller's header did not have yet is zero, and what this library does
+// not know must be.
 template <class T>
 Status read_struct(const T *in, T &out) noexcept {
     if (in == nullptr || in->struct_size < sizeof(T)) {

@@ -63,7 +63,8 @@ constexpr std::uint32_t max_frame_bound = RP_HANDOFF_FRAME_BODY_MAX;
 constexpr std::uint32_t default_sweep = 1024;
 
 Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
-    auto peers = make_peers(o.peer_flags, RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uid_count);
+    auto peers =
+        make_peers(o.peer_flags, RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uid_count);
     if (!peers) {
         return Failure(peers.error());
     }
@@ -146,7 +147,8 @@ int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options, rp_ha
         if (!config || !time) {
             return config ? time.error() : config.error();
         }
-        *out_broker = new rp_handoff_broker(std::move(*config), std::move(*time), make_random(o.random, o.random_user_data));
+        *out_broker =
+            new rp_handoff_broker(std::move(*config), std::move(*time), make_random(o.random, o.random_user_data));
         return Status::ok;
     });
 }
@@ -185,8 +187,8 @@ int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_re
         }
         CallbackTransport transport(r.transport, r.transport_user_data);
         CallbackWaiter waiter(r.await_ack, r.await_ack_user_data);
-        const Result<Broker::Request> core = to_request(r, r.transport != nullptr ? &transport : nullptr,
-                                                        r.await_ack != nullptr ? &waiter : nullptr);
+        const Result<Broker::Request> core =
+            to_request(r, r.transport != nullptr ? &transport : nullptr, r.await_ack != nullptr ? &waiter : nullptr);
         rp_handoff_token_wipe(&r.token);
         if (!core) {
             return core.error();

@@ -57,7 +57,8 @@ Handoff::Action CallbackTransport::send(const Attempt &attempt, Handoff &handoff
 
 tl::expected<Instant, AckFailure> CallbackWaiter::await(const Attempt &attempt, int connection, Text &detail) noexcept {
     const rp_handoff_token token = to_c(attempt.token);
-    const rp_handoff_await asked{sizeof asked, connection, &token, attempt.correlation_id, nanoseconds(attempt.deadline)};
+    const rp_handoff_await asked{sizeof asked, connection, &token, attempt.correlation_id,
+                                 nanoseconds(attempt.deadline)};
     rp_handoff_await_result result{sizeof result, 0, 0};
     if (!callback_succeeded([&] { return call_(user_data_, &asked, &result); })) {
         result.status = 0;

@@ -20,8 +20,12 @@ std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *use
 Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, const std::uint32_t *uids,
                               std::uint32_t count);
 
-inline Duration duration(std::uint64_t ns) noexcept { return Duration(ns); }
-inline std::uint64_t nanoseconds(Instant instant) noexcept { return instant.time_since_epoch().count(); }
+inline Duration duration(std::uint64_t ns) noexcept {
+    return Duration(ns);
+}
+inline std::uint64_t nanoseconds(Instant instant) noexcept {
+    return instant.time_since_epoch().count();
+}
 
 inline Token to_token(const rp_handoff_token &token) noexcept {
     Token::Bytes bytes{};

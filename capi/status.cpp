@@ -1,6 +1,8 @@
 // Version, status texts, platform.
 #include "boundary.hpp"
 
+#include <iterator>
+
 #include "../lib/peer.hpp"
 #include "../lib/transport/descriptor.hpp"
 
@@ -56,78 +58,56 @@ const char *rp_handoff_version_string(void) {
         RP_HANDOFF_VERSION_PATCH);
 }
 
+namespace {
+
+struct StatusText {
+    Status status;
+    const char *text;
+};
+
+constexpr StatusText texts[] = {
+    {Status::ok, "success"},
+    {Status::ack_undelivered, "done, but the broker could not be told"},
+    {Status::invalid_argument, "invalid argument"},
+    {Status::wrong_handle, "a handle of another kind"},
+    {Status::unsupported, "not supported on this platform or by this version of the library"},
+    {Status::no_memory, "out of memory"},
+    {Status::system, "a system call failed"},
+    {Status::internal, "defect in rp_handoff"},
+    {Status::random, "the source of random bytes failed"},
+    {Status::limit, "a configured limit is reached"},
+    {Status::timed_out, "timed out"},
+    {Status::closed, "closed or stopped"},
+    {Status::buffer_too_small, "the buffer is too small"},
+    {Status::token_collision, "no unused token was found"},
+    {Status::token_missing, "handoff token is missing"},
+    {Status::token_length, "handoff token is not 16 bytes long"},
+    {Status::token_mismatch, "handoff token mismatch"},
+    {Status::token_expired, "handoff token expired"},
+    {Status::token_not_pending, "handoff token is not pending"},
+    {Status::token_in_use, "handoff token is in use by another call"},
+    {Status::ack_overdue, "the acknowledgement came at or after the deadline"},
+    {Status::path_invalid, "not a socket path: empty, abstract or too long"},
+    {Status::path_unsafe, "the socket's directory is not a private one of this user"},
+    {Status::path_in_use, "a live process listens on the socket path"},
+    {Status::path_foreign, "the socket path is taken by something that is not ours"},
+    {Status::peer_rejected, "the peer is not an allowed one"},
+    {Status::frame_incomplete, "the frame is not complete yet"},
+    {Status::frame_version, "unsupported framing version"},
+    {Status::frame_too_large, "the frame is too large"},
+    {Status::frame_malformed, "the frame is malformed"},
+    {Status::frame_unexpected, "not the expected frame"},
+    {Status::unexpected_eof, "unexpected end of file"},
+    {Status::descriptors, "not exactly one descriptor was received"},
+    {Status::answered, "the offer is answered already"},
+};
+
+} // namespace
+
 const char *rp_handoff_strerror(int32_t status) {
-    switch (static_cast<Status>(status)) {
-    case Status::ok:
-        return "success";
-    case Status::ack_undelivered:
-        return "done, but the broker could not be told";
-    case Status::invalid_argument:
-        return "invalid argument";
-    case Status::wrong_handle:
-        return "a handle of another kind";
-    case Status::unsupported:
-        return "not supported on this platform or by this version of the library";
-    case Status::no_memory:
-        return "out of memory";
-    case Status::system:
-        return "a system call failed";
-    case Status::internal:
-        return "defect in rp_handoff";
-    case Status::random:
-        return "the source of random bytes failed";
-    case Status::limit:
-        return "a configured limit is reached";
-    case Status::timed_out:
-        return "timed out";
-    case Status::closed:
-        return "closed or stopped";
-    case Status::buffer_too_small:
-        return "the buffer is too small";
-    case Status::token_collision:
-        return "no unused token was found";
-    case Status::token_missing:
-        return "handoff token is missing";
-    case Status::token_length:
-        return "handoff token is not 16 bytes long";
-    case Status::token_mismatch:
-        return "handoff token mismatch";
-    case Status::token_expired:
-        return "handoff token expired";
-    case Status::token_not_pending:
-        return "handoff token is not pending";
-    case Status::token_in_use:
-        return "handoff token is in use by another call";
-    case Status::ack_overdue:
-        return "the acknowledgement came at or after the deadline";
-    case Status::path_invalid:
-        return "not a socket path: empty, abstract or too long";
-    case Status::path_unsafe:
-        return "the socket's directory is not a private one of this user";
-    case Status::path_in_use:
-        return "a live process listens on the socket path";
-    case Status::path_foreign:
-        return "the socket path is taken by something that is not ours";
-    case Status::peer_rejected:
-        return "the peer is not an allowed one";
-    case Status::frame_incomplete:
-        return "the frame is not complete yet";
-    case Status::frame_version:
-        return "unsupported framing version";
-    case Status::frame_too_large:
-        return "the frame is too large";
-    case Status::frame_malformed:
-        return "the frame is malformed";
-    case Status::frame_unexpected:
-        return "not the expected frame";
-    case Status::unexpected_eof:
-        return "unexpected end of file";
-    case Status::descriptors:
-        return "not exactly one descriptor was received";
-    case Status::answered:
-        return "the offer is answered already";
-    }
-    return "unknown status";
+    const auto *found = std::find_if(std::begin(texts), std::end(texts),
+                                     [status](const StatusText &text) { return code(text.status) == status; });
+    return found != std::end(texts) ? found->text : "unknown status";
 }
 
 int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform) {
@@ -135,8 +115,7 @@ int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform) {
         if (const Status status = check_result_struct(out_platform); status != Status::ok) {
             return status;
         }
-        write_struct(out_platform,
-                     {0, transport::supported ? 1 : 0, static_cast<std::int32_t>(in_flight_exemption())});
+        write_struct(out_platform, {0, transport::supported ? 1 : 0, static_cast<std::int32_t>(in_flight_exemption())});
         return Status::ok;
     });
 }

@@ -18,7 +18,9 @@ static_assert(RP_HANDOFF_PROTOCOL_HANDOFF == wire::protocol_handoff);
 
 namespace {
 
-bool is_given(const void *data, std::size_t length) noexcept { return data != nullptr || length == 0; }
+bool is_given(const void *data, std::size_t length) noexcept {
+    return data != nullptr || length == 0;
+}
 
 std::string_view text_view(const char *data, std::size_t length) noexcept {
     return data == nullptr ? std::string_view() : std::string_view(data, length);
@@ -149,12 +151,11 @@ int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length, rp_hand
         if (!frame) {
             return frame.error();
         }
-        write_struct(out_frame,
-                     {0, frame->envelope_version, static_cast<std::int32_t>(frame->kind), frame->payload_protocol,
-                      frame->payload.data(), frame->payload.size(), frame->request_id,
-                      static_cast<std::int32_t>(frame->payload_encoding), 0, frame->deadline_unix_ms,
-                      frame->traceparent.data(), frame->traceparent.size(), frame->tracestate.data(),
-                      frame->tracestate.size()});
+        write_struct(out_frame, {0, frame->envelope_version, static_cast<std::int32_t>(frame->kind),
+                                 frame->payload_protocol, frame->payload.data(), frame->payload.size(),
+                                 frame->request_id, static_cast<std::int32_t>(frame->payload_encoding), 0,
+                                 frame->deadline_unix_ms, frame->traceparent.data(), frame->traceparent.size(),
+                                 frame->tracestate.data(), frame->tracestate.size()});
         *out_consumed = wire::header_size + body->size();
         return Status::ok;
     });
@@ -196,8 +197,8 @@ int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t length, int32_t k
         if (!ack) {
             return ack.error().status;
         }
-        write_struct(out_ack, {0, ack->accepted ? 1 : 0, ack->token.data(), ack->token.size(),
-                               ack->error_detail.data(), ack->error_detail.size(), ack->correlation_id});
+        write_struct(out_ack, {0, ack->accepted ? 1 : 0, ack->token.data(), ack->token.size(), ack->error_detail.data(),
+                               ack->error_detail.size(), ack->correlation_id});
         *out_consumed = wire::header_size + body->size();
         return Status::ok;
     });

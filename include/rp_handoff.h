@@ -70,11 +70,12 @@
  *
  * THREADS, FORK, SIGNALS
  *
- *   A handle may be used by several threads at once, except that its destroy must be the last call on it. Locks are held
- *   for short computations only, never during a system call that can wait nor while a callback of yours runs; so
+ *   A handle may be used by several threads at once, except that its destroy must be the last call on it. Locks are
+ *   held for short computations only, never during a system call that can wait nor while a callback of yours runs; so
  *   execute and next_offer may run in many threads side by side. After fork(2) a child may only destroy the handles it
  *   inherited, which then closes its copies of descriptors and touches nothing that the parent uses. System calls
- *   interrupted by a signal are repeated until the deadline. Only rp_handoff_backend_stop is async-signal-safe.
+ *   interrupted by a signal are repeated until the deadline, and pthread_cancel(3) takes effect only after a call
+ *   returned. Only rp_handoff_backend_stop is async-signal-safe.
  *
  * CALLBACKS
  *
@@ -147,10 +148,10 @@ enum {
     RP_HANDOFF_ERR_TOKEN_IN_USE = -26,      /* another call is executing its handoff right now */
     RP_HANDOFF_ERR_ACK_OVERDUE = -27,       /* acknowledged at or after its deadline; the token is revoked */
 
-    RP_HANDOFF_ERR_PATH_INVALID = -30, /* empty, abstract ('@' or NUL first), or longer than a sockaddr_un holds */
-    RP_HANDOFF_ERR_PATH_UNSAFE = -31,  /* its directory is a link, not ours, or open to others (mode is not 0700) */
-    RP_HANDOFF_ERR_PATH_IN_USE = -32,  /* a live process listens there */
-    RP_HANDOFF_ERR_PATH_FOREIGN = -33, /* something is there that is not a stale socket of ours */
+    RP_HANDOFF_ERR_PATH_INVALID = -30,  /* empty, abstract ('@' or NUL first), or longer than a sockaddr_un holds */
+    RP_HANDOFF_ERR_PATH_UNSAFE = -31,   /* its directory is a link, not ours, or open to others (mode is not 0700) */
+    RP_HANDOFF_ERR_PATH_IN_USE = -32,   /* a live process listens there */
+    RP_HANDOFF_ERR_PATH_FOREIGN = -33,  /* something is there that is not a stale socket of ours */
     RP_HANDOFF_ERR_PEER_REJECTED = -34, /* the other end is not one that the peer settings allow */
 
     RP_HANDOFF_ERR_FRAME_INCOMPLETE = -40, /* more bytes are needed */
@@ -176,11 +177,7 @@ enum { RP_HANDOFF_CALLBACK_OK = 0x52504F4B };
 /* What this library can do here. in_flight_exempt: whether this process is exempt from the kernel's limit on
  * descriptors in flight, which counts per user against RLIMIT_NOFILE (unix(7), ETOOMANYREFS); the capabilities
  * CAP_SYS_RESOURCE and CAP_SYS_ADMIN exempt. Read through libcap; UNKNOWN in a build without it. */
-enum {
-    RP_HANDOFF_EXEMPT_UNKNOWN = 0,
-    RP_HANDOFF_EXEMPT_NO = 1,
-    RP_HANDOFF_EXEMPT_YES = 2
-};
+enum { RP_HANDOFF_EXEMPT_UNKNOWN = 0, RP_HANDOFF_EXEMPT_NO = 1, RP_HANDOFF_EXEMPT_YES = 2 };
 typedef struct rp_handoff_platform {
     uint32_t struct_size;
     int32_t descriptor_passing; /* 1: execute can hand over; 0: every execute is a fallback, "unsupported platform" */
@@ -217,8 +214,8 @@ RP_HANDOFF_API void rp_handoff_token_wipe(rp_handoff_token *token);
 typedef int32_t (*rp_handoff_now_fn)(void *user_data, uint64_t *out_now_ns);
 
 /* Waits until `fd` (borrowed) is ready for `events` (poll(2)'s POLLIN, POLLOUT) or the clock reaches `until_ns`. Sets
- * *out_ready to 1 if ready (an error or hang-up counts as ready), to 0 if the time passed: then what waited ends, whatever
- * `now` says, so that a clock that stands still cannot make anything hang. A wait that fails counts as 0. */
+ * *out_ready to 1 if ready (an error or hang-up counts as ready), to 0 if the time passed: then what waited ends,
+ * whatever `now` says, so that a clock that stands still cannot make anything hang. A wait that fails counts as 0. */
 typedef int32_t (*rp_handoff_wait_fn)(void *user_data, int32_t fd, int32_t events, uint64_t until_ns,
                                       int32_t *out_ready);
 
@@ -248,15 +245,15 @@ typedef struct rp_handoff_broker rp_handoff_broker;
 
 typedef struct rp_handoff_broker_options {
     uint32_t struct_size;
-    uint32_t peer_flags;           /* RP_HANDOFF_PEER_ */
-    const uint32_t *peer_uids;     /* copied; see "Whom to talk to" */
-    uint32_t peer_uid_count;       /* at most 64; 0: this process's effective user id */
-    uint32_t max_pending;          /* tokens issued and not yet ended; default 1024, at most 16777216 */
-    uint64_t token_ttl_ns;         /* default 30 s */
-    uint64_t ack_deadline_ns;      /* from issue to acknowledgement; default 5 s, must be less than token_ttl_ns */
-    uint32_t collision_attempts;   /* random values tried before ERR_TOKEN_COLLISION; default 16 */
-    uint32_t max_frame_bytes;      /* longest answer read from a backend; default 65536, at most 16777216 */
-    rp_handoff_now_fn now;         /* now and wait: both or none */
+    uint32_t peer_flags;         /* RP_HANDOFF_PEER_ */
+    const uint32_t *peer_uids;   /* copied; see "Whom to talk to" */
+    uint32_t peer_uid_count;     /* at most 64; 0: this process's effective user id */
+    uint32_t max_pending;        /* tokens issued and not yet ended; default 1024, at most 16777216 */
+    uint64_t token_ttl_ns;       /* default 30 s */
+    uint64_t ack_deadline_ns;    /* from issue to acknowledgement; default 5 s, must be less than token_ttl_ns */
+    uint32_t collision_attempts; /* random values tried before ERR_TOKEN_COLLISION; default 16 */
+    uint32_t max_frame_bytes;    /* longest answer read from a backend; default 65536, at most 16777216 */
+    rp_handoff_now_fn now;       /* now and wait: both or none */
     rp_handoff_wait_fn wait;
     void *time_user_data;
     rp_handoff_random_fn random;
@@ -316,24 +313,24 @@ enum {
     RP_HANDOFF_CAUSE_DEADLINE_BEFORE_SEND = 11, /* the deadline had passed before anything was sent */
     RP_HANDOFF_CAUSE_ACK_TIMED_OUT = 12,
     RP_HANDOFF_CAUSE_ACK_READ_FAILED = 13,
-    RP_HANDOFF_CAUSE_BACKEND_CLOSED = 14,   /* end of file or reset instead of an answer */
-    RP_HANDOFF_CAUSE_ACK_MALFORMED = 15,    /* not an acknowledgement by the rules of the wire */
-    RP_HANDOFF_CAUSE_ACK_UNRELATED = 16,    /* a well-formed one of another token or correlation id */
-    RP_HANDOFF_CAUSE_BACKEND_REFUSED = 17,  /* refused in so many words: BROKER */
-    RP_HANDOFF_CAUSE_ACK_OVERDUE = 18,      /* observed at or after the deadline */
-    RP_HANDOFF_CAUSE_REVOKED = 19,          /* revoked or swept by another call while the answer was awaited */
-    RP_HANDOFF_CAUSE_CALLBACK_FAILED = 20,  /* a callback failed, or broke its contract */
+    RP_HANDOFF_CAUSE_BACKEND_CLOSED = 14,  /* end of file or reset instead of an answer */
+    RP_HANDOFF_CAUSE_ACK_MALFORMED = 15,   /* not an acknowledgement by the rules of the wire */
+    RP_HANDOFF_CAUSE_ACK_UNRELATED = 16,   /* a well-formed one of another token or correlation id */
+    RP_HANDOFF_CAUSE_BACKEND_REFUSED = 17, /* refused in so many words: BROKER */
+    RP_HANDOFF_CAUSE_ACK_OVERDUE = 18,     /* observed at or after the deadline */
+    RP_HANDOFF_CAUSE_REVOKED = 19,         /* revoked or swept by another call while the answer was awaited */
+    RP_HANDOFF_CAUSE_CALLBACK_FAILED = 20, /* a callback failed, or broke its contract */
     RP_HANDOFF_CAUSE_NO_MEMORY = 21
 };
 
 typedef struct rp_handoff_outcome {
     uint32_t struct_size;
-    int32_t result;    /* RP_HANDOFF_COMPLETED or RP_HANDOFF_FALLBACK */
-    int32_t ownership; /* RP_HANDOFF_OWNER_ */
-    int32_t stage;     /* RP_HANDOFF_STAGE_ */
-    int32_t reason;    /* RP_HANDOFF_REASON_ */
-    int32_t cause;     /* RP_HANDOFF_CAUSE_ */
-    int32_t os_error;  /* errno of the system call that failed, 0 if none did */
+    int32_t result;                   /* RP_HANDOFF_COMPLETED or RP_HANDOFF_FALLBACK */
+    int32_t ownership;                /* RP_HANDOFF_OWNER_ */
+    int32_t stage;                    /* RP_HANDOFF_STAGE_ */
+    int32_t reason;                   /* RP_HANDOFF_REASON_ */
+    int32_t cause;                    /* RP_HANDOFF_CAUSE_ */
+    int32_t os_error;                 /* errno of the system call that failed, 0 if none did */
     int32_t may_have_reached_backend; /* 1: the descriptor, or a part of the message with it, has left */
     uint64_t correlation_id;
     uint64_t waited_ns;  /* COMPLETED: from issue to the acknowledgement */
@@ -362,8 +359,8 @@ enum {
     RP_HANDOFF_TRANSPORT_PERMISSION_DENIED = 3,
     RP_HANDOFF_TRANSPORT_UNAVAILABLE = 4,
     RP_HANDOFF_TRANSPORT_WOULD_BLOCK = 5,
-    RP_HANDOFF_TRANSPORT_FAILED = 6,         /* os_error tells; ETOOMANYREFS, EMFILE and ENFILE are descriptor pressure */
-    RP_HANDOFF_TRANSPORT_PARTIAL = 7,        /* bytes_sent of the token's 16 left */
+    RP_HANDOFF_TRANSPORT_FAILED = 6,  /* os_error tells; ETOOMANYREFS, EMFILE and ENFILE are descriptor pressure */
+    RP_HANDOFF_TRANSPORT_PARTIAL = 7, /* bytes_sent of the token's 16 left */
     RP_HANDOFF_TRANSPORT_OFFER_UNDELIVERED = 8 /* descriptor and token left, the offer did not */
 };
 typedef struct rp_handoff_transport_result {
@@ -406,10 +403,10 @@ typedef struct rp_handoff_request {
     uint32_t struct_size;
     int32_t fd; /* borrowed: the client connection, any descriptor that sendmsg(2) can pass */
     rp_handoff_token token;
-    const char *socket_path;   /* where the backend listens; NULL: use connection_fd */
-    int32_t connection_fd;     /* borrowed: a connected Unix stream socket to the backend; read if socket_path is NULL */
-    int32_t connection_trust;  /* RP_HANDOFF_TRUST_, needed with connection_fd */
-    uint64_t correlation_id;   /* 0: the broker's next, which are unique per broker */
+    const char *socket_path;  /* where the backend listens; NULL: use connection_fd */
+    int32_t connection_fd;    /* borrowed: a connected Unix stream socket to the backend; read if socket_path is NULL */
+    int32_t connection_trust; /* RP_HANDOFF_TRUST_, needed with connection_fd */
+    uint64_t correlation_id;  /* 0: the broker's next, which are unique per broker */
     rp_handoff_transport_fn transport; /* NULL: the built-in one; otherwise await_ack must be given too */
     void *transport_user_data;
     rp_handoff_await_ack_fn await_ack; /* NULL: read the answer from the same connection */
@@ -417,11 +414,11 @@ typedef struct rp_handoff_request {
 } rp_handoff_request;
 
 /* BORROWS request->fd and hands the connection over: dials, checks who is there, sends, waits for the answer, blocking
- * at most until the token's deadline. Success (0) means that there is an outcome; *out_outcome says which. The token has
- * ended then. A token that is not pending, or in use by another execute, is an error of the caller and nothing is sent:
- * ERR_TOKEN_NOT_PENDING, ERR_TOKEN_EXPIRED, ERR_TOKEN_IN_USE. Also ERR_INVALID_ARGUMENT, ERR_NO_MEMORY (before anything
- * is sent). After a fallback of stage AWAIT_ACK or ACKNOWLEDGE over a connection_fd close that connection: a late answer
- * may still come on it. */
+ * at most until the token's deadline. Success (0) means that there is an outcome; *out_outcome says which. The token
+ * has ended then. A token that is not pending, or in use by another execute, is an error of the caller and nothing is
+ * sent: ERR_TOKEN_NOT_PENDING, ERR_TOKEN_EXPIRED, ERR_TOKEN_IN_USE. Also ERR_INVALID_ARGUMENT, ERR_NO_MEMORY (before
+ * anything is sent). After a fallback of stage AWAIT_ACK or ACKNOWLEDGE over a connection_fd close that connection: a
+ * late answer may still come on it. */
 RP_HANDOFF_API int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
                                                  rp_handoff_outcome *out_outcome);
 
@@ -431,8 +428,8 @@ RP_HANDOFF_API int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, cons
 RP_HANDOFF_API int32_t rp_handoff_broker_acknowledge(rp_handoff_broker *broker, const rp_handoff_token *token,
                                                      uint64_t observed_ns, uint64_t *out_waited_ns);
 
-/* Ends the token. 1 if it was pending, 0 if not. An execute that is waiting with it ends in a fallback, REVOKED, once its
- * answer or deadline comes. */
+/* Ends the token. 1 if it was pending, 0 if not. An execute that is waiting with it ends in a fallback, REVOKED, once
+ * its answer or deadline comes. */
 RP_HANDOFF_API int32_t rp_handoff_broker_revoke(rp_handoff_broker *broker, const rp_handoff_token *token);
 
 typedef struct rp_handoff_overdue {
@@ -475,9 +472,9 @@ typedef struct rp_handoff_offer rp_handoff_offer;
 
 /* Which tokens a backend takes. */
 enum {
-    /* That of the offer itself, provided that the 16 bytes which carried the descriptor say the same and that it was not
-     * used here before (within its time to live; the last max_pending are remembered). The trust is in the broker, whom
-     * the kernel identified. */
+    /* That of the offer itself, provided that the 16 bytes which carried the descriptor say the same and that it was
+     * not used here before (within its time to live; the last max_pending are remembered). The trust is in the broker,
+     * whom the kernel identified. */
     RP_HANDOFF_TOKENS_FROM_BROKER = 0,
     /* Only those announced by rp_handoff_backend_expect: for a broker that makes its tokens known by another way. */
     RP_HANDOFF_TOKENS_EXPECTED = 1
@@ -488,15 +485,15 @@ typedef struct rp_handoff_backend_options {
     uint32_t peer_flags; /* RP_HANDOFF_PEER_ANY_UID */
     const uint32_t *peer_uids;
     uint32_t peer_uid_count;
-    int32_t token_policy;      /* RP_HANDOFF_TOKENS_ */
-    uint32_t max_connections;  /* from brokers, and unanswered offers, at once; default 64, at most 65536 */
-    uint32_t max_pending;      /* expected or remembered tokens; default 1024, at most 16777216 */
-    uint64_t token_ttl_ns;     /* default 30 s */
-    uint64_t io_timeout_ns;    /* from accept(2), or the first byte of a later offer, to the whole offer; and for
-                                  writing an answer; default 5 s */
-    uint32_t max_frame_bytes;  /* longest offer; default 65536, at most 16777216 */
-    uint32_t reserved;         /* 0 */
-    rp_handoff_now_fn now;     /* now and wait: both or none */
+    int32_t token_policy;     /* RP_HANDOFF_TOKENS_ */
+    uint32_t max_connections; /* from brokers, and unanswered offers, at once; default 64, at most 65536 */
+    uint32_t max_pending;     /* expected or remembered tokens; default 1024, at most 16777216 */
+    uint64_t token_ttl_ns;    /* default 30 s */
+    uint64_t io_timeout_ns;   /* for a whole offer, from accept(2), from the last answer, or (after add_connection, where
+                                 idle costs nothing) from its first byte; and for writing an answer; default 5 s */
+    uint32_t max_frame_bytes; /* longest offer; default 65536, at most 16777216 */
+    uint32_t reserved;        /* 0 */
+    rp_handoff_now_fn now;    /* now and wait: both or none */
     rp_handoff_wait_fn wait;
     void *time_user_data;
 } rp_handoff_backend_options;
@@ -513,7 +510,8 @@ RP_HANDOFF_API void rp_handoff_backend_destroy(rp_handoff_backend *backend);
 /* Makes a Unix stream socket at `path`, mode 0600, in an existing directory that is really a directory, belongs to the
  * effective user and has mode 0700. A stale socket of the same user is replaced; a live one, one of another user, or
  * anything else in that place is refused, and so are abstract names, which have no permissions.
- * ERR_PATH_INVALID, ERR_PATH_UNSAFE, ERR_PATH_IN_USE, ERR_PATH_FOREIGN, ERR_LIMIT (one path per backend), ERR_SYSTEM. */
+ * ERR_PATH_INVALID, ERR_PATH_UNSAFE, ERR_PATH_IN_USE, ERR_PATH_FOREIGN, ERR_LIMIT (one path per backend), ERR_SYSTEM.
+ */
 RP_HANDOFF_API int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path);
 
 /* TAKES ON SUCCESS a listening Unix stream socket (socket activation) and makes it non-blocking. `trust`:
@@ -537,10 +535,10 @@ RP_HANDOFF_API int32_t rp_handoff_backend_revoke(rp_handoff_backend *backend, co
 RP_HANDOFF_API int32_t rp_handoff_backend_consume(rp_handoff_backend *backend, const rp_handoff_token *expected,
                                                   const uint8_t *presented, size_t presented_length);
 
-/* Waits at most `timeout_ns` (0: do not wait; RP_HANDOFF_FOREVER) for the next valid offer and GIVES it. Offers that are
- * malformed or carry an unacceptable token are answered with a refusal, their descriptors closed, and counted; they are
- * not seen here. Several threads may wait: each offer goes to one of them. While as many offers as max_connections are
- * unanswered, no further ones are read. ERR_TIMED_OUT, ERR_CLOSED (after stop), ERR_NO_MEMORY, ERR_SYSTEM. */
+/* Waits at most `timeout_ns` (0: do not wait; RP_HANDOFF_FOREVER) for the next valid offer and GIVES it. Offers that
+ * are malformed or carry an unacceptable token are answered with a refusal, their descriptors closed, and counted; they
+ * are not seen here. Several threads may wait: each offer goes to one of them. While as many offers as max_connections
+ * are unanswered, no further ones are read. ERR_TIMED_OUT, ERR_CLOSED (after stop), ERR_NO_MEMORY, ERR_SYSTEM. */
 RP_HANDOFF_API int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t timeout_ns,
                                                      rp_handoff_offer **out_offer);
 
@@ -560,10 +558,10 @@ typedef struct rp_handoff_backend_statistics {
     uint32_t unanswered;  /* offers of the moment */
     uint32_t reserved;    /* 0 */
     uint64_t accepted;
-    uint64_t refused;          /* by the caller, or by destroying an unanswered offer */
-    uint64_t rejected_peers;   /* connections closed because of who made them */
-    uint64_t rejected_tokens;  /* offers refused because of their token */
-    uint64_t rejected_offers;  /* connections dropped: malformed, truncated, late, or not exactly one descriptor */
+    uint64_t refused;         /* by the caller, or by destroying an unanswered offer */
+    uint64_t rejected_peers;  /* connections closed because of who made them */
+    uint64_t rejected_tokens; /* offers refused because of their token */
+    uint64_t rejected_offers; /* connections dropped: malformed, truncated, late, or not exactly one descriptor */
     uint64_t answers_undelivered;
 } rp_handoff_backend_statistics;
 
@@ -585,12 +583,12 @@ typedef struct rp_handoff_offer_info {
 
 RP_HANDOFF_API int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info);
 
-/* GIVES the connection's descriptor: consumes the token, then acknowledges. From here on the connection is this process's
- * to serve. RP_HANDOFF_ACK_UNDELIVERED (positive) says the same, but that the broker could not be told: it is gone, or has
- * given up and will not serve the connection either. Do not write to a connection of the v1 protocol before its client's
- * first byte: the broker writes its "ready" frame on the same stream.
- * ERR_ANSWERED; ERR_TOKEN_EXPIRED, ERR_TOKEN_NOT_PENDING (the time to live passed, or it was revoked, since the offer was
- * read): the offer is refused and the descriptor closed. */
+/* GIVES the connection's descriptor: consumes the token, then acknowledges. From here on the connection is this
+ * process's to serve. RP_HANDOFF_ACK_UNDELIVERED (positive) says the same, but that the broker could not be told: it is
+ * gone, or has given up and will not serve the connection either. Do not write to a connection of the v1 protocol
+ * before its client's first byte: the broker writes its "ready" frame on the same stream. ERR_ANSWERED;
+ * ERR_TOKEN_EXPIRED, ERR_TOKEN_NOT_PENDING (the time to live passed, or it was revoked, since the offer was read): the
+ * offer is refused and the descriptor closed. */
 RP_HANDOFF_API int32_t rp_handoff_offer_accept(rp_handoff_offer *offer, int32_t *out_fd);
 
 /* Closes the descriptor, then tells the broker `text` (UTF-8, NULL for none, cut at 1024 bytes): the broker owns the
@@ -603,17 +601,18 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
 /* --------------------------------------------------------------------------------------------------- wire ---- */
 
 /*
- * The frozen v1 envelope, for callers who move the bytes themselves: on the wire a frame is one byte 1, the length of the
- * body as four bytes little-endian, and the body, a protobuf message Frame. Bytes and text are pointer and length; in
- * decoded structs they point into the buffer that was decoded. Integers that a peer may send beyond the names below are
- * given as they are. A struct of this family without a length for a text takes NULL as empty.
+ * The frozen v1 envelope, for callers who move the bytes themselves: on the wire a frame is one byte 1, the length of
+ * the body as four bytes little-endian, and the body, a protobuf message Frame. Bytes and text are pointer and length;
+ * in decoded structs they point into the buffer that was decoded. Integers that a peer may send beyond the names below
+ * are given as they are. A struct of this family without a length for a text takes NULL as empty.
  */
+enum { RP_HANDOFF_FRAME_HEADER_SIZE = 5, RP_HANDOFF_FRAME_BODY_MAX = 16777216, RP_HANDOFF_PROTOCOL_HANDOFF = 0xD0FF };
 enum {
-    RP_HANDOFF_FRAME_HEADER_SIZE = 5,
-    RP_HANDOFF_FRAME_BODY_MAX = 16777216,
-    RP_HANDOFF_PROTOCOL_HANDOFF = 0xD0FF
+    RP_HANDOFF_KIND_REQUEST = 0,
+    RP_HANDOFF_KIND_RESPONSE = 1,
+    RP_HANDOFF_KIND_EVENT = 2,
+    RP_HANDOFF_KIND_CANCEL = 3
 };
-enum { RP_HANDOFF_KIND_REQUEST = 0, RP_HANDOFF_KIND_RESPONSE = 1, RP_HANDOFF_KIND_EVENT = 2, RP_HANDOFF_KIND_CANCEL = 3 };
 enum {
     RP_HANDOFF_ENCODING_NONE = 0,
     RP_HANDOFF_ENCODING_ZSTD = 1,
@@ -659,8 +658,8 @@ typedef struct rp_handoff_wire_ack {
     uint64_t correlation_id;
 } rp_handoff_wire_ack;
 
-/* Each writes header and body to `out` and the number of bytes to *out_length. With `out` NULL (and capacity 0) only the
- * length is given. ERR_BUFFER_TOO_SMALL, ERR_INVALID_ARGUMENT (text is not UTF-8), ERR_FRAME_TOO_LARGE. */
+/* Each writes header and body to `out` and the number of bytes to *out_length. With `out` NULL (and capacity 0) only
+ * the length is given. ERR_BUFFER_TOO_SMALL, ERR_INVALID_ARGUMENT (text is not UTF-8), ERR_FRAME_TOO_LARGE. */
 RP_HANDOFF_API int32_t rp_handoff_wire_encode_frame(const rp_handoff_wire_frame *frame, uint8_t *out, size_t capacity,
                                                     size_t *out_length);
 RP_HANDOFF_API int32_t rp_handoff_wire_encode_offer(const rp_handoff_wire_offer *offer, uint8_t *out, size_t capacity,
@@ -670,14 +669,14 @@ RP_HANDOFF_API int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack
                                                   size_t capacity, size_t *out_length);
 
 /* Each decodes one frame from the start of `data`; *out_consumed tells its whole length, and what follows is not looked
- * at. ERR_FRAME_INCOMPLETE (more bytes are needed), ERR_FRAME_VERSION, ERR_FRAME_TOO_LARGE (body over 16 MiB, said as soon
- * as the header is there), ERR_FRAME_MALFORMED; the last two calls also validate the envelope: version 1, the kind, the
- * handoff protocol, no compression, the frame's request id equal to the payload's correlation id, or
+ * at. ERR_FRAME_INCOMPLETE (more bytes are needed), ERR_FRAME_VERSION, ERR_FRAME_TOO_LARGE (body over 16 MiB, said as
+ * soon as the header is there), ERR_FRAME_MALFORMED; the last two calls also validate the envelope: version 1, the
+ * kind, the handoff protocol, no compression, the frame's request id equal to the payload's correlation id, or
  * ERR_FRAME_UNEXPECTED. */
-RP_HANDOFF_API int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length, rp_handoff_wire_frame *out_frame,
-                                                    size_t *out_consumed);
-RP_HANDOFF_API int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t length, rp_handoff_wire_offer *out_offer,
-                                                    size_t *out_consumed);
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length,
+                                                    rp_handoff_wire_frame *out_frame, size_t *out_consumed);
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t length,
+                                                    rp_handoff_wire_offer *out_offer, size_t *out_consumed);
 RP_HANDOFF_API int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t length, int32_t kind,
                                                   rp_handoff_wire_ack *out_ack, size_t *out_consumed);
 
@@ -688,9 +687,9 @@ RP_HANDOFF_API int32_t rp_handoff_wire_send(int32_t connection_fd, int32_t fd, c
                                             size_t *out_sent);
 
 /* BORROWS the connection and GIVES the descriptor that came with exactly `length` bytes (at least 1), waiting at most
- * `timeout_ns` for all of them. Surplus descriptors are closed, and on every failure all of them are. ERR_CLOSED (nothing
- * came), ERR_UNEXPECTED_EOF, ERR_TIMED_OUT, ERR_DESCRIPTORS (none, several, or the kernel had to drop some: out of
- * descriptors), ERR_SYSTEM, ERR_UNSUPPORTED. Bytes received before a failure are lost: close the connection. */
+ * `timeout_ns` for all of them. Surplus descriptors are closed, and on every failure all of them are. ERR_CLOSED
+ * (nothing came), ERR_UNEXPECTED_EOF, ERR_TIMED_OUT, ERR_DESCRIPTORS (none, several, or the kernel had to drop some:
+ * out of descriptors), ERR_SYSTEM, ERR_UNSUPPORTED. Bytes received before a failure are lost: close the connection. */
 RP_HANDOFF_API int32_t rp_handoff_wire_receive(int32_t connection_fd, uint8_t *data, size_t length, uint64_t timeout_ns,
                                                int32_t *out_fd);
 

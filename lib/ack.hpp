@@ -1,5 +1,5 @@
-// The registry of issued tokens that wait for the backend's acknowledgement. An entry leaves it exactly once: acknowledged,
-// abandoned or expired.
+// The registry of issued tokens that wait for the backend's acknowledgement. An entry leaves it exactly once:
+// acknowledged, abandoned or expired.
 //
 // Pure: the caller gives the instant, and locks if there are threads (where both are shared, this registry before the
 // token store). The deadline is fixed at registration and is the one deadline of the whole handoff.
@@ -51,8 +51,8 @@ class AckRegistry {
     Result<Pending> claim(const Token &token);
     bool is_claimed(const Token &token) noexcept;
 
-    // token_not_pending leaves the store alone. Otherwise the entry and the token end, and the answer is ack_overdue at or
-    // after the deadline.
+    // token_not_pending leaves the store alone. Otherwise the entry and the token end, and the answer is ack_overdue at
+    // or after the deadline.
     Result<Acknowledged> acknowledge(TokenStore &store, const Token &token, Instant observed) noexcept;
 
     // Ends the token in both places, whether or not it was here; tells whether it was.

@@ -159,8 +159,8 @@ Status Backend::consume(const Token &token) noexcept {
     return consume(token, token.view());
 }
 
-// Whether the offer may be shown to the caller. Consumes nothing: that is for accept to do. The expected token is the one
-// that came beside the descriptor, and what the offer presents has to be that.
+// Whether the offer may be shown to the caller. Consumes nothing: that is for accept to do. The expected token is the
+// one that came beside the descriptor, and what the offer presents has to be that.
 Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
     const Result<Token> token = Token::parse(presented);
     if (!token) {
@@ -185,7 +185,8 @@ Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
 }
 
 void Backend::remember(const Token &token, Instant now) {
-    while (used_.size() > 0 && (is_due(used_.first().deadline(), now) || used_.size() >= tokens_.config().max_pending)) {
+    while (used_.size() > 0 &&
+           (is_due(used_.first().deadline(), now) || used_.size() >= tokens_.config().max_pending)) {
         used_.erase(used_.first());
     }
     used_.insert(token, after(now, tokens_.config().ttl), {});
@@ -323,7 +324,8 @@ void Backend::expire(Instant now) noexcept {
 Instant Backend::nearest_deadline() noexcept {
     const Connection *first = connections_.first_receiving();
     const Instant deadline = first != nullptr ? first->deadline : end_of_time;
-    return listening_ || connections_.size() >= config_.max_connections ? deadline : std::min(deadline, accept_again_at_);
+    return listening_ || connections_.size() >= config_.max_connections ? deadline
+                                                                        : std::min(deadline, accept_again_at_);
 }
 
 Instant Backend::next_deadline() noexcept {
@@ -385,8 +387,14 @@ bool Backend::abandon() noexcept {
 Backend::Statistics Backend::statistics() noexcept {
     const Lock lock(mutex_);
     const std::size_t unanswered = connections_.unanswered();
-    return {connections_.size() - unanswered, unanswered,       accepted_,       refused_,
-            rejected_peers_,                  rejected_tokens_, rejected_offers_, answers_undelivered_};
+    return {connections_.size() - unanswered,
+            unanswered,
+            accepted_,
+            refused_,
+            rejected_peers_,
+            rejected_tokens_,
+            rejected_offers_,
+            answers_undelivered_};
 }
 
 // ---- offers ---------------------------------------------------------------------------------------------------------
@@ -434,9 +442,9 @@ Status Offer::refuse(std::string_view text) noexcept {
 }
 
 bool Offer::answer(bool accepted, std::string_view text) noexcept {
-    const wire::AckMessage ack =
-        wire::encode_ack_frame({info_.token.view(), accepted, utf8_prefix(text, wire::max_error_detail), info_.correlation_id},
-                               wire::Kind::response);
+    const wire::AckMessage ack = wire::encode_ack_frame(
+        {info_.token.view(), accepted, utf8_prefix(text, wire::max_error_detail), info_.correlation_id},
+        wire::Kind::response);
     const Instant deadline = after(backend_->now(), backend_->config_.io_timeout);
     const transport::StreamResult written =
         transport::write_all(connection_.fd.get(), ack.view(), deadline, *backend_->time_);

@@ -1,8 +1,8 @@
 // The backend's side as a whole: listens, receives offers from several brokers at once, and answers them.
 //
 // One engine that never waits inside (advance), driven by next_offer, which does. Several threads may call next_offer:
-// they all wait on the poller's one descriptor with nothing locked, and whoever wakes does the work under the lock. A thread
-// that leaves with an offer nudges the others, so that there is always one that waits for the nearest deadline.
+// they all wait on the poller's one descriptor with nothing locked, and whoever wakes does the work under the lock. A
+// thread that leaves with an offer nudges the others, so that there is always one that waits for the nearest deadline.
 #pragma once
 
 #include <atomic>
@@ -155,7 +155,7 @@ class Offer {
         UniqueFd fd;
         bool delivered; // the acknowledgement
     };
-    Result<Accepted> accept() noexcept;      // answered, token_expired, token_not_pending
+    Result<Accepted> accept() noexcept;       // answered, token_expired, token_not_pending
     Status refuse(std::string_view) noexcept; // ok, ack_undelivered, answered
 
     void abandon() noexcept { answered_ = true; } // in a forked child: no word to anybody

@@ -6,7 +6,7 @@
 namespace rp::handoff {
 
 Result<Token> Broker::issue(std::string_view service_name, std::uint32_t backend_pid) {
-    const Result<Token> token = tokens_.issue(service_name, backend_pid, time_.now(), random_);
+    Result<Token> token = tokens_.issue(service_name, backend_pid, time_.now(), random_);
     if (token) {
         ++issued_;
     }

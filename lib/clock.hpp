@@ -26,7 +26,9 @@ constexpr Instant after(Instant now, Duration d) noexcept {
 }
 
 // A limit is passed when now has reached it: equality is late.
-constexpr bool is_due(Instant limit, Instant now) noexcept { return now >= limit; }
+constexpr bool is_due(Instant limit, Instant now) noexcept {
+    return now >= limit;
+}
 
 // to - from, or zero where the clock was set back in between.
 constexpr Duration elapsed(Instant from, Instant to) noexcept {

@@ -1,9 +1,9 @@
 // A hash map whose entries are also in the order of their deadlines: the store behind tokens and acknowledgements.
 //
-// All operations take constant time, amortised, as long as deadlines are added in about rising order, which they are where
-// now comes from one clock and the time to live is one setting. A clock that was set back costs time, never correctness:
-// an entry is put in place by walking back from the latest. Nodes live in one vector and are reused, so that a steady
-// state allocates nothing; an erased key is overwritten.
+// All operations take constant time, amortised, as long as deadlines are added in about rising order, which they are
+// where now comes from one clock and the time to live is one setting. A clock that was set back costs time, never
+// correctness: an entry is put in place by walking back from the latest. Nodes live in one vector and are reused, so
+// that a steady state allocates nothing; an erased key is overwritten.
 #pragma once
 
 #include <cstddef>

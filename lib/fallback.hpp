@@ -1,7 +1,7 @@
 // The vocabulary of abandoned handoffs: what went wrong in a transfer, and what follows from it for the client.
 //
-// Whatever the reason, the client silently reconnects: there is no decision that sends it an error. The numbers are those
-// of the public header, which capi/broker.cpp asserts.
+// Whatever the reason, the client silently reconnects: there is no decision that sends it an error. The numbers are
+// those of the public header, which capi/broker.cpp asserts.
 #pragma once
 
 #include <cstdint>

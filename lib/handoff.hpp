@@ -1,5 +1,5 @@
-// The state machine of one handoff. Pure: no I/O, no clock, no lock. A driver (the blocking execute, a session) feeds it
-// events and carries out the action that it answers.
+// The state machine of one handoff. Pure: no I/O, no clock, no lock. A driver (the blocking execute, a session) feeds
+// it events and carries out the action that it answers.
 //
 //   state         event                                             action    next
 //   queued        sent_all                                          -         awaiting_ack
@@ -14,12 +14,12 @@
 //   completed, fallback: terminal, every event answers none
 //
 // finish: send the rest of the message's bytes, without the descriptor, or the stream is lost. gave_up stands for the
-// deadline, a cancel, a peer that went, a wait that failed: its cause says which. An event that does not belong to a state
-// (an answer before the offer was sent) is taken as gave_up there: the driver is wrong, and the connection must not have
-// two owners because of it.
+// deadline, a cancel, a peer that went, a wait that failed: its cause says which. An event that does not belong to a
+// state (an answer before the offer was sent) is taken as gave_up there: the driver is wrong, and the connection must
+// not have two owners because of it.
 //
-// decide: who owns the connection? Without a ledger nothing but the backend's own words can tell: an acknowledgement that
-// the registry confirms is BACKEND, an explicit refusal is BROKER, everything else is AMBIGUOUS.
+// decide: who owns the connection? Without a ledger nothing but the backend's own words can tell: an acknowledgement
+// that the registry confirms is BACKEND, an explicit refusal is BROKER, everything else is AMBIGUOUS.
 #pragma once
 
 #include <cstdint>

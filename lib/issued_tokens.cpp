@@ -8,7 +8,7 @@ Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t b
                                   RandomSource &random) {
     BackendIdentity backend{std::string(service_name), backend_pid};
     const Lock lock(mutex_);
-    const Result<Token> token = store_.issue(now, random);
+    Result<Token> token = store_.issue(now, random);
     if (!token) {
         return token;
     }

@@ -23,10 +23,12 @@ class IssuedTokens {
     // A fresh token, registered: its deadline starts at now. On failure nothing is left behind.
     Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random);
 
-    // The right to drive this token's handoff to its end. token_not_pending, token_expired (it is gone then), token_in_use.
+    // The right to drive this token's handoff to its end. token_not_pending, token_expired (it is gone then),
+    // token_in_use.
     Result<AckRegistry::Pending> claim(const Token &token, Instant now);
 
-    // The end of a claimed token: how long it waited, or why the acknowledgement counts for nothing (ack_overdue, revoked).
+    // The end of a claimed token: how long it waited, or why the acknowledgement counts for nothing (ack_overdue,
+    // revoked).
     tl::expected<Duration, Cause> confirm(const Token &token, Instant observed) noexcept;
 
     // The end of a token that nobody has claimed. token_not_pending, token_in_use, ack_overdue.

@@ -1,8 +1,8 @@
-// Receives one v1 offer from a broker's connection, however the stream cuts it: sixteen token bytes with the descriptor on
-// the first of them, then the framed HandoffOffer.
+// Receives one v1 offer from a broker's connection, however the stream cuts it: sixteen token bytes with the descriptor
+// on the first of them, then the framed HandoffOffer.
 //
-// Never waits and never reads a byte beyond the offer. The descriptor is owned from the recvmsg(2) on. The deadline is the
-// caller's business.
+// Never waits and never reads a byte beyond the offer. The descriptor is owned from the recvmsg(2) on. The deadline is
+// the caller's business.
 #pragma once
 
 #include <array>
@@ -19,9 +19,9 @@ class OfferReceiver {
   public:
     explicit OfferReceiver(std::uint32_t max_frame) noexcept : max_frame_(max_frame) {}
 
-    // ok: the offer is whole. frame_incomplete: come back when there is more. closed: end of file where an offer would begin.
-    // Any other status: the connection is of no further use (descriptors, unexpected_eof, frame_version, frame_too_large,
-    // no_memory, system).
+    // ok: the offer is whole. frame_incomplete: come back when there is more. closed: end of file where an offer would
+    // begin. Any other status: the connection is of no further use (descriptors, unexpected_eof, frame_version,
+    // frame_too_large, no_memory, system).
     Status step(int connection) noexcept;
 
     bool started() const noexcept { return received_ > 0; }

@@ -28,8 +28,9 @@ class Conclusion {
             report_.waited = *waited;
             return Cause::none;
         }
-        report_.detail = Text(waited.error() == Cause::ack_overdue ? "the backend acknowledged after the deadline"
-                                                                   : "the token was revoked before the acknowledgement");
+        report_.detail =
+            Text(waited.error() == Cause::ack_overdue ? "the backend acknowledged after the deadline"
+                                                      : "the token was revoked before the acknowledgement");
         return waited.error();
     }
 

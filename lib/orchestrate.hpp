@@ -1,7 +1,7 @@
 // One handoff from claimed token to outcome, blocking: drives the state machine with a transport and a waiter.
 //
-// Policy-free and without a socket of its own: the transport and the waiter are those of v1.hpp, or the caller's. Whatever
-// they do, afterwards the token is gone from store and registry, and the caller's descriptor is as it was.
+// Policy-free and without a socket of its own: the transport and the waiter are those of v1.hpp, or the caller's.
+// Whatever they do, afterwards the token is gone from store and registry, and the caller's descriptor is as it was.
 #pragma once
 
 #include <string_view>
@@ -55,8 +55,8 @@ class AckWaiter {
     AckWaiter &operator=(const AckWaiter &) = delete;
     virtual ~AckWaiter() = default;
 
-    // Called at most once, after everything was sent: the instant at which an acceptance was observed, or the failure, where
-    // backend_refused is only for an explicit, well-formed, related refusal.
+    // Called at most once, after everything was sent: the instant at which an acceptance was observed, or the failure,
+    // where backend_refused is only for an explicit, well-formed, related refusal.
     virtual tl::expected<Instant, AckFailure> await(const Attempt &attempt, int connection, Text &detail) noexcept = 0;
 };
 

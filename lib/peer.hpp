@@ -1,7 +1,8 @@
-// Who is at the other end of a Unix socket, by the kernel's word (SO_PEERCRED), and whether that is somebody to talk to.
+// Who is at the other end of a Unix socket, by the kernel's word (SO_PEERCRED), and whether that is somebody to talk
+// to.
 //
-// What the kernel names is the process that called connect(2), listen(2) or socketpair(2), with the ids that it had then;
-// for what somebody else made and handed on, the caller has to say whom it trusts.
+// What the kernel names is the process that called connect(2), listen(2) or socketpair(2), with the ids that it had
+// then; for what somebody else made and handed on, the caller has to say whom it trusts.
 #pragma once
 
 #include <cstddef>

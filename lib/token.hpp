@@ -39,8 +39,8 @@ class Token {
     }
     friend bool operator!=(const Token &a, const Token &b) noexcept { return !(a == b); }
 
-    // For hash tables. Keys of the library's tables are tokens that this process issued or announced; what a peer presents
-    // is only ever compared with one of them, so nobody can aim at a bucket.
+    // For hash tables. Keys of the library's tables are tokens that this process issued or announced; what a peer
+    // presents is only ever compared with one of them, so nobody can aim at a bucket.
     std::size_t hash() const noexcept;
 
   private:

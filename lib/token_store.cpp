@@ -5,7 +5,8 @@
 namespace rp::handoff {
 
 TokenStore::TokenStore(Config config) noexcept
-    : config_{std::max<std::size_t>(config.max_pending, 1), config.ttl.count() == 0 ? std::chrono::milliseconds(1) : config.ttl,
+    : config_{std::max<std::size_t>(config.max_pending, 1),
+              config.ttl.count() == 0 ? std::chrono::milliseconds(1) : config.ttl,
               std::max(config.collision_attempts, 1U)} {}
 
 Result<Token> TokenStore::issue(Instant now, RandomSource &random) {
@@ -14,7 +15,7 @@ Result<Token> TokenStore::issue(Instant now, RandomSource &random) {
         return Failure(Status::limit);
     }
     for (unsigned attempt = 0; attempt < config_.collision_attempts; ++attempt) {
-        const Result<Token> token = generate_token(random);
+        Result<Token> token = generate_token(random);
         if (!token) {
             return token;
         }

@@ -31,13 +31,15 @@ tl::unexpected<AckFailure> read_failure(const transport::StreamResult &read, std
     default: {
         const Cause cause = cause_of_send(read.os_error);
         detail += " failed";
-        return failure(cause == Cause::backend_unavailable ? Cause::backend_closed : Cause::ack_read_failed, read.os_error);
+        return failure(cause == Cause::backend_unavailable ? Cause::backend_closed : Cause::ack_read_failed,
+                       read.os_error);
     }
     }
 }
 
 // The rules from a frame's body to an acceptance, in the order in which the first that fails is reported.
-tl::expected<Instant, AckFailure> judge(ByteView body, const Attempt &attempt, Instant observed, Text &detail) noexcept {
+tl::expected<Instant, AckFailure> judge(ByteView body, const Attempt &attempt, Instant observed,
+                                        Text &detail) noexcept {
     const auto ack = wire::open_ack(body, wire::Kind::response);
     if (!ack) {
         detail += "the acknowledgement is malformed: ";

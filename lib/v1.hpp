@@ -1,5 +1,5 @@
-// The v1 exchange on the broker's side: dial, look who is there, send descriptor, token and offer as one message, read the
-// answer from the same connection.
+// The v1 exchange on the broker's side: dial, look who is there, send descriptor, token and offer as one message, read
+// the answer from the same connection.
 #pragma once
 
 #include "orchestrate.hpp"

@@ -15,8 +15,8 @@ namespace {
 constexpr int scm_pidfd = 4;
 constexpr int scm_security = 3;
 
-// Room for one descriptor, and for what the kernel adds of itself where the socket came from outside with SO_PASSCRED or
-// SO_PASSPIDFD set. CMSG_SPACE rounds up, so that there is room for a second descriptor: cmsg_len tells.
+// Room for one descriptor, and for what the kernel adds of itself where the socket came from outside with SO_PASSCRED
+// or SO_PASSPIDFD set. CMSG_SPACE rounds up, so that there is room for a second descriptor: cmsg_len tells.
 constexpr std::size_t control_size = CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int));
 
 void take_descriptors(const cmsghdr &header, Received &received) noexcept {

@@ -57,7 +57,9 @@ int connect_repeatedly(int fd, const Address &address, Instant deadline, TimeSou
     }
 }
 
-bool same_user(const struct stat &info) noexcept { return info.st_uid == geteuid(); }
+bool same_user(const struct stat &info) noexcept {
+    return info.st_uid == geteuid();
+}
 
 // The directory that holds the name, opened without following a link in its last component, if only its owner can reach
 // into it.
@@ -101,8 +103,8 @@ Status remove_stale(const char *path, const Address &address) noexcept {
 }
 
 Status bind_privately(int fd, const Address &address) noexcept {
-    // The kernel gives the name the mode of the socket's own inode, less the umask (unix_bind_bsd in net/unix/af_unix.c),
-    // so that no moment passes in which the name has another.
+    // The kernel gives the name the mode of the socket's own inode, less the umask (unix_bind_bsd in
+    // net/unix/af_unix.c), so that no moment passes in which the name has another.
     if (fchmod(fd, 0600) != 0 || bind(fd, address.get(), address.length) != 0) {
         return errno == EADDRINUSE ? Status::path_in_use : Status::system;
     }

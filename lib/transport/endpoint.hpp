@@ -11,16 +11,16 @@
 
 namespace rp::handoff::transport {
 
-// Whether a path is one that this library dials and binds: not empty, not abstract ('@' or NUL first, since abstract names
-// have no permissions), and short enough for a sockaddr_un.
+// Whether a path is one that this library dials and binds: not empty, not abstract ('@' or NUL first, since abstract
+// names have no permissions), and short enough for a sockaddr_un.
 bool is_valid_path(const char *path) noexcept;
 
-// connect(2), waiting for a place in the backlog until the deadline. Linux lets no poll(2) wait for that, so the wait is
-// under SO_SNDTIMEO, in real time.
+// connect(2), waiting for a place in the backlog until the deadline. Linux lets no poll(2) wait for that, so the wait
+// is under SO_SNDTIMEO, in real time.
 tl::expected<UniqueFd, TransportError> dial(const char *path, Instant deadline, TimeSource &time) noexcept;
 
-// A listening socket and the name that it has in the file system. The name is removed with it, if it still is this socket's
-// and this is the process that made it.
+// A listening socket and the name that it has in the file system. The name is removed with it, if it still is this
+// socket's and this is the process that made it.
 class Endpoint {
   public:
     // path_invalid, path_unsafe, path_in_use, path_foreign, unsupported, system.

@@ -13,7 +13,8 @@
 
 namespace rp::handoff::transport {
 
-// ok, or why it ended: timed_out, closed (end of file before the first byte), unexpected_eof (later), system with its errno.
+// ok, or why it ended: timed_out, closed (end of file before the first byte), unexpected_eof (later), system with its
+// errno.
 struct StreamResult {
     Status status = Status::ok;
     int os_error = 0;

@@ -1,7 +1,7 @@
 // The three framed messages of a handoff, whole: header, envelope and payload together, checked against each other.
 //
-// Pure. Encoding takes a fixed buffer for what this library sends itself, whose texts are bounded; the general forms for
-// callers of the C API are in capi/wire.cpp.
+// Pure. Encoding takes a fixed buffer for what this library sends itself, whose texts are bounded; the general forms
+// for callers of the C API are in capi/wire.cpp.
 #pragma once
 
 #include <array>
@@ -45,8 +45,8 @@ struct FrameError {
     std::string_view words;
 };
 
-// From the body of a frame to its payload, by the rules in their order: Frame, envelope, payload, and the frame's request
-// id equal to the payload's correlation id.
+// From the body of a frame to its payload, by the rules in their order: Frame, envelope, payload, and the frame's
+// request id equal to the payload's correlation id.
 tl::expected<HandoffOffer, FrameError> open_offer(ByteView body) noexcept;
 tl::expected<HandoffAck, FrameError> open_ack(ByteView body, Kind kind) noexcept;
 

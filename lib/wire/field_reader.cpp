@@ -115,8 +115,8 @@ void FieldReader::skip_value() noexcept {
     }
 }
 
-// A group ends with the end tag of its own number. Kept as a stack of open groups, so that a peer chooses the depth of an
-// array and not that of our call stack.
+// A group ends with the end tag of its own number. Kept as a stack of open groups, so that a peer chooses the depth of
+// an array and not that of our call stack.
 void FieldReader::skip_group() noexcept {
     std::array<std::uint32_t, max_group_depth> open{tag_};
     std::size_t depth = 1;

@@ -1,5 +1,5 @@
-// Walks over the fields of an encoded protobuf message, accepting and refusing exactly what prost does, which is what the
-// peers of this wire decode with.
+// Walks over the fields of an encoded protobuf message, accepting and refusing exactly what prost does, which is what
+// the peers of this wire decode with.
 //
 // protozero writes our messages but does not read them: its reader refuses groups and the tags 19000 to 19999, which
 // prost skips, and takes varints that overflow 64 bits, which prost refuses.
@@ -35,7 +35,14 @@ class FieldReader {
     bool boolean() noexcept { return varint() != 0; }
 
   private:
-    enum WireType : std::uint32_t { varint_type = 0, fixed64 = 1, delimited = 2, group = 3, end_group = 4, fixed32 = 5 };
+    enum WireType : std::uint32_t {
+        varint_type = 0,
+        fixed64 = 1,
+        delimited = 2,
+        group = 3,
+        end_group = 4,
+        fixed32 = 5
+    };
 
     bool fail() noexcept;
     bool read_key() noexcept;

@@ -20,8 +20,8 @@ using Header = std::array<std::uint8_t, header_size>;
 // The caller has checked that the length is at most max_body.
 Header encode_header(std::uint32_t body_length) noexcept;
 
-// The body's length, from what there is of the frame so far: frame_incomplete (fewer than five bytes, all right so far),
-// frame_version (told from one byte), frame_too_large (longer than cap; equal is fine).
+// The body's length, from what there is of the frame so far: frame_incomplete (fewer than five bytes, all right so
+// far), frame_version (told from one byte), frame_too_large (longer than cap; equal is fine).
 Result<std::uint32_t> decode_header(ByteView bytes, std::uint32_t cap = max_body) noexcept;
 
 } // namespace rp::handoff::wire

@@ -22,7 +22,9 @@ class Writer {
         }
     }
     // Negative enumerators are sign-extended to ten bytes, as protobuf wants it.
-    void enumeration(std::uint32_t tag, std::int32_t value) { number(tag, static_cast<std::uint64_t>(std::int64_t{value})); }
+    void enumeration(std::uint32_t tag, std::int32_t value) {
+        number(tag, static_cast<std::uint64_t>(std::int64_t{value}));
+    }
     void text(std::uint32_t tag, std::string_view value) {
         if (!value.empty()) {
             pbf_.add_string(tag, value.data(), value.size());

@@ -1,8 +1,8 @@
 // The messages of the handoff exchange: values to protobuf bytes and back. The frozen v1 schema, package
 // running_process.broker.v1.
 //
-// Pure. Decoded text and bytes are views into what was decoded. Encoding is canonical: ascending field numbers, defaults
-// omitted, minimal varints; decoding takes what prost takes.
+// Pure. Decoded text and bytes are views into what was decoded. Encoding is canonical: ascending field numbers,
+// defaults omitted, minimal varints; decoding takes what prost takes.
 #pragma once
 
 #include <array>
@@ -48,8 +48,8 @@ struct HandoffAck {
     std::uint64_t correlation_id = 0;
 };
 
-// Appends to a protozero buffer, which may throw: std::string (bad_alloc), or fixed memory that the caller has made large
-// enough. Defined for both in messages.cpp.
+// Appends to a protozero buffer, which may throw: std::string (bad_alloc), or fixed memory that the caller has made
+// large enough. Defined for both in messages.cpp.
 template <class Buffer>
 void append(Buffer &out, const Frame &frame);
 template <class Buffer>

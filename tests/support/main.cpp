@@ -1,9 +1,10 @@
 // The main of every doctest program here: runs each test case in a process of its own.
 //
-// A case passes if its assertions hold, it left exactly the descriptors open that it found, and it ended by itself before
-// the watchdog. It may therefore kill, fork, change limits, user and signal handlers. Its children die with it. Arguments:
-// parts of names, of which a case must contain one; --list lists; --timeout SECONDS; --no-fork runs all in this process,
-// for debuggers. The last line is "N passed, N failed"; the exit status is 1 if any failed, 2 if none ran.
+// A case passes if its assertions hold, it left exactly the descriptors open that it found, and it ended by itself
+// before the watchdog. It may therefore kill, fork, change limits, user and signal handlers. Its children die with it.
+// Arguments: parts of names, of which a case must contain one; --list lists; --timeout SECONDS; --no-fork runs all in
+// this process, for debuggers. The last line is "N passed, N failed"; the exit status is 1 if any failed, 2 if none
+// ran.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

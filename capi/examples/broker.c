@@ -1,0 +1,33 @@
+/* broker PORT SOCKET: hands every TCP connection on 127.0.0.1:PORT to the backend that listens at SOCKET. */
+#include <arpa/inet.h>
+#include <rp_handoff.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int main(int argc, char **argv) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    address.sin_port = htons((uint16_t)(argc == 3 ? atoi(argv[1]) : 0));
+    rp_handoff_broker *broker;
+    if (argc != 3 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0 ||
+        rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK)
+        return 1;
+    for (;;) {
+        rp_handoff_request request = {.struct_size = sizeof request, .socket_path = argv[2]};
+        rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
+        if ((request.fd = accept(listener, NULL, NULL)) < 0)
+            continue;
+        int32_t status = rp_handoff_broker_issue(broker, "example", 0, &request.token);
+        if (status == RP_HANDOFF_OK)
+            status = rp_handoff_broker_execute(broker, &request, &outcome);
+        if (status != RP_HANDOFF_OK || outcome.ownership == RP_HANDOFF_OWNER_BROKER)
+            shutdown(request.fd, SHUT_RDWR); /* still ours: serve it here, or end it, and the client reconnects */
+        close(request.fd);                   /* ours or not, this copy is not needed any more */
+        printf("%s\n", status != RP_HANDOFF_OK ? rp_handoff_strerror(status)
+                       : outcome.detail[0]     ? outcome.detail
+                                               : "ok");
+        fflush(stdout);
+    }
+}
