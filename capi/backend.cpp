@@ -42,7 +42,7 @@ Result<Backend::Config> to_config(const rp_handoff_backend_options &o) {
     config.io_timeout = or_default(duration(o.io_timeout_ns), config.io_timeout);
     config.max_frame = or_default(o.max_frame_bytes, config.max_frame);
     if (config.tokens.max_pending > max_pending_bound || config.max_connections > max_connections_bound ||
-        config.max_frame > RP_HANDOFF_FRAME_BODY_MAX || o.reserved != 0) {
+        config.max_frame > RP_HANDOFF_FRAME_BODY_MAX) {
         return Failure(Status::invalid_argument);
     }
     return config;

@@ -9,9 +9,11 @@
 #include <cstring>
 #include <new>
 #include <pthread.h>
+#include <string_view>
 #include <unistd.h>
 
 #include "../lib/status.hpp"
+#include "../lib/text.hpp"
 #include "rp_handoff.h"
 
 namespace rp::handoff::capi {
@@ -57,7 +59,14 @@ bool callback_succeeded(Call call) noexcept {
 }
 
 // The first member of every handle. The numbers are arbitrary, and not likely to be met by chance.
-enum class Kind : std::uint32_t { dead = 0, broker = 0x52504201, backend = 0x52504202, offer = 0x52504203 };
+enum class Kind : std::uint32_t {
+    dead = 0,
+    broker = 0x52504201,
+    backend = 0x52504202,
+    offer = 0x52504203,
+    queue = 0x52504204,
+    front_door = 0x52504205
+};
 
 struct Handle {
     Kind kind;
@@ -99,15 +108,30 @@ void destroy(T *handle, Farewell farewell) noexcept {
     }
 }
 
+// No struct is longer, so a larger size is garbage and nobody knows what lies there. The limit is that of openat2(2).
+constexpr std::uint32_t max_struct_size = 4096;
+
+// Whether a member that only a newer library knows is set.
+template <class T>
+auto uses_reserved(const T &in, int) noexcept -> decltype(in.reserved != 0) {
+    return in.reserved != 0;
+}
+template <class T>
+bool uses_reserved(const T &, long) noexcept {
+    return false;
+}
+
 // Reads a struct that says its own size: what the caller's header did not have yet is zero, and what this library does
 // not know must be.
 template <class T>
 Status read_struct(const T *in, T &out) noexcept {
-    if (in == nullptr || in->struct_size < sizeof(T)) {
-        return Status::invalid_argument; // sizeof(T) is that of version 0.1, the first
+    // sizeof(T) is that of version 0.1, the first
+    if (in == nullptr || in->struct_size < sizeof(T) || in->struct_size > max_struct_size) {
+        return Status::invalid_argument;
     }
     const auto *bytes = reinterpret_cast<const unsigned char *>(in);
-    if (std::any_of(bytes + sizeof(T), bytes + in->struct_size, [](unsigned char byte) { return byte != 0; })) {
+    if (uses_reserved(*in, 0) ||
+        std::any_of(bytes + sizeof(T), bytes + in->struct_size, [](unsigned char byte) { return byte != 0; })) {
         return Status::unsupported;
     }
     out = *in;
@@ -130,6 +154,22 @@ template <class T>
 void write_struct(T *out, T value) noexcept {
     value.struct_size = out->struct_size;
     *out = value;
+}
+
+// Cut to fit, at a character's boundary, and NUL-terminated. `out` is zero.
+template <std::size_t Size>
+void put_text(char (&out)[Size], std::string_view text) noexcept {
+    const std::string_view cut = utf8_prefix(text, Size - 1);
+    std::copy(cut.begin(), cut.end(), out);
+}
+
+// A text of the caller's, empty for NULL. invalid_argument: longer than max, or not UTF-8.
+inline Result<std::string_view> to_text(const char *text, std::size_t max) noexcept {
+    const std::string_view view = text == nullptr ? std::string_view() : std::string_view(text, strnlen(text, max + 1));
+    if (view.size() > max || !is_utf8(view)) {
+        return Failure(Status::invalid_argument);
+    }
+    return view;
 }
 
 template <class T>

@@ -3,6 +3,8 @@
 #include "../lib/transport/endpoint.hpp"
 #include "../lib/wire/exchange.hpp"
 #include "callbacks.hpp"
+#include "handles.hpp"
+#include "policy.hpp"
 #include "sources.hpp"
 
 using namespace rp::handoff;
@@ -15,6 +17,9 @@ static_assert(static_cast<int>(Ownership::ambiguous) == RP_HANDOFF_OWNER_AMBIGUO
 static_assert(static_cast<int>(Stage::send) == RP_HANDOFF_STAGE_SEND);
 static_assert(static_cast<int>(Stage::await_ack) == RP_HANDOFF_STAGE_AWAIT_ACK);
 static_assert(static_cast<int>(Stage::acknowledge) == RP_HANDOFF_STAGE_ACKNOWLEDGE);
+static_assert(static_cast<int>(Stage::deliver) == RP_HANDOFF_STAGE_DELIVER);
+static_assert(static_cast<int>(Stage::duplicate) == RP_HANDOFF_STAGE_DUPLICATE);
+static_assert(static_cast<int>(Stage::policy) == RP_HANDOFF_STAGE_POLICY);
 static_assert(static_cast<int>(Reason::client_unsupported) == RP_HANDOFF_REASON_CLIENT_UNSUPPORTED);
 static_assert(static_cast<int>(Reason::service_policy_disabled) == RP_HANDOFF_REASON_SERVICE_POLICY_DISABLED);
 static_assert(static_cast<int>(Reason::fd_pressure_disabled) == RP_HANDOFF_REASON_FD_PRESSURE_DISABLED);
@@ -44,22 +49,16 @@ static_assert(static_cast<int>(Cause::ack_overdue) == RP_HANDOFF_CAUSE_ACK_OVERD
 static_assert(static_cast<int>(Cause::revoked) == RP_HANDOFF_CAUSE_REVOKED);
 static_assert(static_cast<int>(Cause::callback_failed) == RP_HANDOFF_CAUSE_CALLBACK_FAILED);
 static_assert(static_cast<int>(Cause::no_memory) == RP_HANDOFF_CAUSE_NO_MEMORY);
-
-struct rp_handoff_broker {
-    static constexpr Kind own_kind = Kind::broker;
-    Handle base{own_kind};
-    std::unique_ptr<TimeSource> time;
-    std::unique_ptr<RandomSource> random;
-    Broker broker;
-
-    rp_handoff_broker(Broker::Config config, std::unique_ptr<TimeSource> t, std::unique_ptr<RandomSource> r)
-        : time(std::move(t)), random(std::move(r)), broker(std::move(config), *time, *random) {}
-};
+static_assert(static_cast<int>(Cause::integrity_mismatch) == RP_HANDOFF_CAUSE_INTEGRITY_MISMATCH);
+static_assert(static_cast<int>(Cause::offer_failed) == RP_HANDOFF_CAUSE_OFFER_FAILED);
+static_assert(static_cast<int>(Cause::duplicate_failed) == RP_HANDOFF_CAUSE_DUPLICATE_FAILED);
+static_assert(static_cast<int>(Cause::policy) == RP_HANDOFF_CAUSE_POLICY);
 
 namespace {
 
 constexpr std::uint32_t max_pending_bound = 16777216;
 constexpr std::uint32_t max_frame_bound = RP_HANDOFF_FRAME_BODY_MAX;
+constexpr std::uint32_t max_backends_bound = 1048576;
 constexpr std::uint32_t default_sweep = 1024;
 
 Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
@@ -68,20 +67,28 @@ Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
     if (!peers) {
         return Failure(peers.error());
     }
-    Broker::Config config{{}, {}, 0, std::move(*peers)};
+    Broker::Config config{{}, {}, 0, std::move(*peers), {}};
     config.tokens.max_pending = or_default<std::size_t>(o.max_pending, config.tokens.max_pending);
     config.tokens.ttl = or_default(duration(o.token_ttl_ns), config.tokens.ttl);
     config.tokens.collision_attempts = or_default(o.collision_attempts, config.tokens.collision_attempts);
     config.ack_deadline = or_default<Duration>(duration(o.ack_deadline_ns), std::chrono::seconds(5));
     config.max_frame = or_default(o.max_frame_bytes, 65536U);
-    if (config.tokens.max_pending > max_pending_bound || config.max_frame > max_frame_bound ||
-        config.ack_deadline >= config.tokens.ttl) {
+    config.policy.max_failed = or_default(o.max_failed_attempts, config.policy.max_failed);
+    config.policy.max_keys = or_default<std::size_t>(o.max_backends, config.policy.max_keys);
+    config.policy.window = or_default(duration(o.failed_attempts_window_ns), config.policy.window);
+    config.recovery_accepts = or_default(o.recovery_accepts, config.recovery_accepts);
+    if (config.tokens.max_pending > max_pending_bound || config.policy.max_keys > max_backends_bound ||
+        config.max_frame > max_frame_bound || config.ack_deadline >= config.tokens.ttl) {
         return Failure(Status::invalid_argument);
     }
     return config;
 }
 
 Result<Broker::Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter) {
+    auto subject = to_subject(r.subject);
+    if (!subject) {
+        return Failure(subject.error());
+    }
     const bool by_path = r.socket_path != nullptr;
     if (r.fd < 0 || (transport != nullptr && waiter == nullptr)) {
         return Failure(Status::invalid_argument);
@@ -94,17 +101,33 @@ Result<Broker::Request> to_request(const rp_handoff_request &r, Transport *trans
     if (!by_path && transport == nullptr && (r.connection_fd < 0 || !trust_said)) {
         return Failure(Status::invalid_argument);
     }
+    // On a socket of another kind the bytes would leave without the descriptor.
+    if (!by_path && transport == nullptr && transport::check_connection(r.connection_fd) == Status::invalid_argument) {
+        return Failure(Status::invalid_argument);
+    }
     return Broker::Request{r.fd,
                            to_token(r.token),
                            r.socket_path,
-                           by_path ? -1 : r.connection_fd,
+                           by_path || !trust_said ? -1 : r.connection_fd,
                            r.connection_trust == RP_HANDOFF_TRUST_CALLER,
                            r.correlation_id,
                            transport,
-                           waiter};
+                           waiter,
+                           std::move(*subject)};
 }
 
-rp_handoff_outcome to_outcome(const Broker::Report &report) noexcept {
+// The caller chooses the distance between items, so they may lie anywhere.
+void write_overdue(unsigned char *out, const AckRegistry::Overdue &overdue) noexcept {
+    rp_handoff_overdue item{};
+    item.token = to_c(overdue.token);
+    item.backend_pid = overdue.backend.pid;
+    overdue.backend.service_name.copy(item.service_name, sizeof item.service_name - 1);
+    std::memcpy(out, &item, sizeof item);
+}
+
+} // namespace
+
+rp_handoff_outcome capi::to_outcome(const Broker::Report &report) noexcept {
     const Outcome &outcome = report.handoff.outcome;
     rp_handoff_outcome out{};
     out.result = outcome.completed ? RP_HANDOFF_COMPLETED : RP_HANDOFF_FALLBACK;
@@ -117,21 +140,11 @@ rp_handoff_outcome to_outcome(const Broker::Report &report) noexcept {
     out.correlation_id = report.correlation_id;
     out.waited_ns = report.handoff.waited.count();
     out.elapsed_ns = report.elapsed.count();
-    const std::string_view detail = report.handoff.detail.view();
+    out.retry_after_ns = report.handoff.retry_after ? report.handoff.retry_after->count() : 0;
+    put_text(out.detail, report.handoff.detail.view());
     static_assert(sizeof out.detail == Text::capacity + 1);
-    std::copy(detail.begin(), detail.end(), std::begin(out.detail));
     return out;
 }
-
-void write_overdue(rp_handoff_overdue *out, const AckRegistry::Overdue &overdue) noexcept {
-    rp_handoff_overdue item{};
-    item.token = to_c(overdue.token);
-    item.backend_pid = overdue.backend.pid;
-    overdue.backend.service_name.copy(item.service_name, sizeof item.service_name - 1);
-    *out = item;
-}
-
-} // namespace
 
 int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options, rp_handoff_broker **out_broker) {
     return guarded([&] {
@@ -160,14 +173,11 @@ void rp_handoff_broker_destroy(rp_handoff_broker *broker) {
 int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_name, uint32_t backend_pid,
                                 rp_handoff_token *out_token) {
     return guarded_with(broker, [&] {
-        if (service_name == nullptr || out_token == nullptr) {
+        const Result<std::string_view> name = to_text(service_name, wire::max_service_name);
+        if (service_name == nullptr || out_token == nullptr || !name) {
             return Status::invalid_argument;
         }
-        const std::string_view name(service_name, strnlen(service_name, wire::max_service_name + 1));
-        if (name.size() > wire::max_service_name || !is_utf8(name)) {
-            return Status::invalid_argument;
-        }
-        const Result<Token> token = broker->broker.issue(name, backend_pid);
+        const Result<Token> token = broker->broker.issue(*name, backend_pid);
         if (token) {
             *out_token = to_c(*token);
         }
@@ -187,13 +197,13 @@ int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_re
         }
         CallbackTransport transport(r.transport, r.transport_user_data);
         CallbackWaiter waiter(r.await_ack, r.await_ack_user_data);
-        const Result<Broker::Request> core =
+        Result<Broker::Request> core =
             to_request(r, r.transport != nullptr ? &transport : nullptr, r.await_ack != nullptr ? &waiter : nullptr);
         rp_handoff_token_wipe(&r.token);
         if (!core) {
             return core.error();
         }
-        const Result<Broker::Report> report = broker->broker.execute(*core);
+        const Result<Broker::Report> report = broker->broker.execute(std::move(*core));
         if (report) {
             write_struct(out_outcome, to_outcome(*report));
         }
@@ -240,7 +250,7 @@ int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32_t max_count, r
                 break;
             }
             if (place != nullptr) {
-                write_overdue(reinterpret_cast<rp_handoff_overdue *>(place), *overdue);
+                write_overdue(place, *overdue);
                 place += stride;
             }
         }
@@ -268,6 +278,10 @@ int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker, rp_handoff_b
         out.fallbacks_owner_ambiguous = s.fallbacks_by_owner[RP_HANDOFF_OWNER_AMBIGUOUS];
         out.fallbacks = out.fallbacks_owner_broker + out.fallbacks_owner_backend + out.fallbacks_owner_ambiguous;
         std::copy(s.fallbacks_by_reason.begin(), s.fallbacks_by_reason.end(), std::begin(out.fallbacks_by_reason));
+        out.backends_with_failures = static_cast<std::uint32_t>(s.backends_with_failures);
+        out.fd_pressure = s.pressure.demoted ? 1 : 0;
+        out.fd_pressure_episodes = s.pressure.episodes;
+        out.fd_pressure_refusals = s.pressure.refusals;
         write_struct(out_statistics, out);
         return Status::ok;
     });

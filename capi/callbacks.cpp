@@ -59,7 +59,7 @@ tl::expected<Instant, AckFailure> CallbackWaiter::await(const Attempt &attempt, 
     const rp_handoff_token token = to_c(attempt.token);
     const rp_handoff_await asked{sizeof asked, connection, &token, attempt.correlation_id,
                                  nanoseconds(attempt.deadline)};
-    rp_handoff_await_result result{sizeof result, 0, 0};
+    rp_handoff_await_result result{sizeof result, 0, UINT64_MAX};
     if (!callback_succeeded([&] { return call_(user_data_, &asked, &result); })) {
         result.status = 0;
     }

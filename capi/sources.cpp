@@ -1,5 +1,8 @@
 #include "sources.hpp"
 
+#include <charconv>
+#include <cstdlib>
+
 namespace rp::handoff::capi {
 
 namespace {
@@ -35,10 +38,14 @@ class CallbackRandom final : public RandomSource {
     CallbackRandom(rp_handoff_random_fn random, void *user_data) noexcept : random_(random), user_data_(user_data) {}
 
     bool fill(std::uint8_t *out, std::size_t length) noexcept override {
-        return callback_succeeded([&] { return random_(user_data_, out, length); });
+        std::fill_n(out, length, unset);
+        return callback_succeeded([&] { return random_(user_data_, out, length); }) &&
+               std::any_of(out, out + length, [](std::uint8_t byte) { return byte != unset; });
     }
 
   private:
+    static constexpr std::uint8_t unset = 0xDB; // all of it: the callback filled in nothing
+
     rp_handoff_random_fn random_;
     void *user_data_;
 };
@@ -73,6 +80,23 @@ Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, 
     }
     return PeerPolicy((flags & RP_HANDOFF_PEER_ANY_UID) != 0, (flags & RP_HANDOFF_PEER_MATCH_PID) != 0,
                       std::move(allowed));
+}
+
+Duration environment_timeout(const char *name, Duration fallback) noexcept {
+    const char *value = secure_getenv(name);
+    std::string_view text = value != nullptr ? value : "";
+    const auto is_blank = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+    while (!text.empty() && is_blank(text.front())) {
+        text.remove_prefix(1);
+    }
+    while (!text.empty() && is_blank(text.back())) {
+        text.remove_suffix(1);
+    }
+    std::uint64_t ms = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), ms);
+    const bool valid =
+        error == std::errc() && end == text.data() + text.size() && ms > 0 && ms <= UINT64_MAX / 1'000'000;
+    return valid ? Duration(ms * 1'000'000) : fallback;
 }
 
 } // namespace rp::handoff::capi

@@ -20,6 +20,9 @@ std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *use
 Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, const std::uint32_t *uids,
                               std::uint32_t count);
 
+// A time-out in milliseconds of the environment: a positive decimal number, blanks around it, or else the fallback.
+Duration environment_timeout(const char *name, Duration fallback) noexcept;
+
 inline Duration duration(std::uint64_t ns) noexcept {
     return Duration(ns);
 }

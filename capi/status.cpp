@@ -43,6 +43,11 @@ static_assert(code(Status::frame_unexpected) == RP_HANDOFF_ERR_FRAME_UNEXPECTED)
 static_assert(code(Status::unexpected_eof) == RP_HANDOFF_ERR_UNEXPECTED_EOF);
 static_assert(code(Status::descriptors) == RP_HANDOFF_ERR_DESCRIPTORS);
 static_assert(code(Status::answered) == RP_HANDOFF_ERR_ANSWERED);
+static_assert(code(Status::unavailable) == RP_HANDOFF_ERR_UNAVAILABLE);
+static_assert(code(Status::empty_handoff) == RP_HANDOFF_ERR_EMPTY_HANDOFF);
+static_assert(code(Status::empty_fallback) == RP_HANDOFF_ERR_EMPTY_FALLBACK);
+static_assert(code(Status::p50_not_faster) == RP_HANDOFF_ERR_P50_NOT_FASTER);
+static_assert(code(Status::p99_not_faster) == RP_HANDOFF_ERR_P99_NOT_FASTER);
 static_assert(static_cast<int>(Exemption::yes) == RP_HANDOFF_EXEMPT_YES);
 static_assert(static_cast<int>(Exemption::no) == RP_HANDOFF_EXEMPT_NO);
 
@@ -100,6 +105,11 @@ constexpr StatusText texts[] = {
     {Status::unexpected_eof, "unexpected end of file"},
     {Status::descriptors, "not exactly one descriptor was received"},
     {Status::answered, "the offer is answered already"},
+    {Status::unavailable, "nobody listens there"},
+    {Status::empty_handoff, "no samples of handoffs"},
+    {Status::empty_fallback, "no samples of fallbacks"},
+    {Status::p50_not_faster, "the median handoff is not faster"},
+    {Status::p99_not_faster, "the 99th percentile of handoffs is not faster"},
 };
 
 } // namespace

@@ -6,8 +6,8 @@
 #include "../lib/text.hpp"
 #include "../lib/transport/descriptor.hpp"
 #include "../lib/transport/stream.hpp"
-#include "../lib/wire/exchange.hpp"
 #include "sources.hpp"
+#include "wire_frames.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -18,53 +18,45 @@ static_assert(RP_HANDOFF_PROTOCOL_HANDOFF == wire::protocol_handoff);
 
 namespace {
 
-bool is_given(const void *data, std::size_t length) noexcept {
-    return data != nullptr || length == 0;
+bool is_ack_kind(std::int32_t kind) noexcept {
+    return kind == RP_HANDOFF_KIND_RESPONSE || kind == RP_HANDOFF_KIND_EVENT;
 }
 
-std::string_view text_view(const char *data, std::size_t length) noexcept {
-    return data == nullptr ? std::string_view() : std::string_view(data, length);
-}
+} // namespace
 
-ByteView byte_view(const std::uint8_t *data, std::size_t length) noexcept {
-    return data == nullptr ? ByteView() : ByteView(data, length);
-}
-
-Status put_frame(const wire::Frame &frame, std::uint8_t *out, std::size_t capacity, std::size_t *out_length) {
-    std::string body;
-    wire::append(body, frame);
-    if (body.size() > wire::max_body) {
+Status capi::put_frame(const wire::Frame &frame, std::uint8_t *out, std::size_t capacity, std::size_t *out_length) {
+    if (out == nullptr && capacity > 0) {
+        return Status::invalid_argument;
+    }
+    if (frame.payload.size() > wire::max_body) {
         return Status::frame_too_large;
     }
-    const std::size_t total = wire::header_size + body.size();
-    if (out != nullptr) {
-        if (capacity < total) {
-            return Status::buffer_too_small;
-        }
-        const wire::Header header = wire::encode_header(static_cast<std::uint32_t>(body.size()));
-        std::copy(header.begin(), header.end(), out);
-        std::copy(body.begin(), body.end(), out + wire::header_size);
+    const std::string bytes = wire::framed(frame);
+    if (bytes.size() > wire::header_size + wire::max_body) {
+        return Status::frame_too_large;
     }
-    *out_length = total;
+    if (out != nullptr && capacity < bytes.size()) {
+        return Status::buffer_too_small;
+    }
+    if (out != nullptr) {
+        std::copy(bytes.begin(), bytes.end(), out);
+    }
+    *out_length = bytes.size();
     return Status::ok;
 }
 
-template <class Payload>
-Status put_payload(const Payload &payload, wire::Kind kind, std::uint8_t *out, std::size_t capacity,
-                   std::size_t *out_length) {
-    std::string encoded;
-    wire::append(encoded, payload);
+Status capi::put_payload(std::string_view payload, wire::Kind kind, std::uint32_t protocol, std::uint64_t request_id,
+                         std::uint8_t *out, std::size_t capacity, std::size_t *out_length) {
     wire::Frame frame;
     frame.envelope_version = wire::envelope_v1;
     frame.kind = kind;
-    frame.payload_protocol = wire::protocol_handoff;
-    frame.payload = byte_view(reinterpret_cast<const std::uint8_t *>(encoded.data()), encoded.size());
-    frame.request_id = payload.correlation_id;
+    frame.payload_protocol = protocol;
+    frame.payload = wire::as_bytes(payload);
+    frame.request_id = request_id;
     return put_frame(frame, out, capacity, out_length);
 }
 
-// The body of the frame that starts the data.
-Result<ByteView> find_body(const std::uint8_t *data, std::size_t length) noexcept {
+Result<ByteView> capi::find_body(const std::uint8_t *data, std::size_t length) noexcept {
     const Result<std::uint32_t> body = wire::decode_header(byte_view(data, length));
     if (!body) {
         return Failure(body.error());
@@ -75,11 +67,18 @@ Result<ByteView> find_body(const std::uint8_t *data, std::size_t length) noexcep
     return ByteView(data + wire::header_size, *body);
 }
 
-bool is_ack_kind(std::int32_t kind) noexcept {
-    return kind == RP_HANDOFF_KIND_RESPONSE || kind == RP_HANDOFF_KIND_EVENT;
+Result<FoundFrame> capi::find_frame(const std::uint8_t *data, std::size_t length, wire::Kind kind,
+                                    std::uint32_t protocol) noexcept {
+    const Result<ByteView> body = find_body(data, length);
+    const Result<wire::Frame> frame = body.and_then(wire::decode_frame);
+    if (!frame) {
+        return Failure(frame.error());
+    }
+    if (wire::validate_envelope(*frame, kind, protocol) != wire::EnvelopeError::none) {
+        return Failure(Status::frame_unexpected);
+    }
+    return FoundFrame{*frame, wire::header_size + body->size()};
 }
-
-} // namespace
 
 int32_t rp_handoff_wire_encode_frame(const rp_handoff_wire_frame *frame, uint8_t *out, size_t capacity,
                                      size_t *out_length) {
@@ -97,12 +96,10 @@ int32_t rp_handoff_wire_encode_frame(const rp_handoff_wire_frame *frame, uint8_t
                                f.deadline_unix_ms,
                                text_view(f.traceparent, f.traceparent_length),
                                text_view(f.tracestate, f.tracestate_length)};
-        if (out_length == nullptr || !is_given(f.payload, f.payload_length) ||
-            !is_given(f.traceparent, f.traceparent_length) || !is_given(f.tracestate, f.tracestate_length) ||
-            !is_utf8(core.traceparent) || !is_utf8(core.tracestate)) {
-            return Status::invalid_argument;
-        }
-        return put_frame(core, out, capacity, out_length);
+        const Status valid = first_failure(
+            {check_argument(out_length != nullptr), check_bytes(f.payload, f.payload_length),
+             check_text(f.traceparent, f.traceparent_length), check_text(f.tracestate, f.tracestate_length)});
+        return valid == Status::ok ? put_frame(core, out, capacity, out_length) : valid;
     });
 }
 
@@ -115,11 +112,15 @@ int32_t rp_handoff_wire_encode_offer(const rp_handoff_wire_offer *offer, uint8_t
         }
         const wire::HandoffOffer core{o.handle_value, byte_view(o.token, o.token_length),
                                       text_view(o.service_name, o.service_name_length), o.correlation_id};
-        if (out_length == nullptr || !is_given(o.token, o.token_length) ||
-            !is_given(o.service_name, o.service_name_length) || !is_utf8(core.service_name)) {
-            return Status::invalid_argument;
+        const Status valid = first_failure({check_argument(out_length != nullptr), check_bytes(o.token, o.token_length),
+                                            check_text(o.service_name, o.service_name_length)});
+        if (valid != Status::ok) {
+            return valid;
         }
-        return put_payload(core, wire::Kind::request, out, capacity, out_length);
+        std::string payload;
+        wire::append(payload, core);
+        return put_payload(payload, wire::Kind::request, wire::protocol_handoff, core.correlation_id, out, capacity,
+                           out_length);
     });
 }
 
@@ -132,11 +133,17 @@ int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack, int32_t kind,
         }
         const wire::HandoffAck core{byte_view(a.token, a.token_length), a.accepted != 0,
                                     text_view(a.error_detail, a.error_detail_length), a.correlation_id};
-        if (out_length == nullptr || !is_ack_kind(kind) || !is_given(a.token, a.token_length) ||
-            !is_given(a.error_detail, a.error_detail_length) || !is_utf8(core.error_detail)) {
-            return Status::invalid_argument;
+        const bool accepted_said = a.accepted == 0 || a.accepted == 1;
+        const Status valid =
+            first_failure({check_argument(out_length != nullptr && is_ack_kind(kind) && accepted_said),
+                           check_bytes(a.token, a.token_length), check_text(a.error_detail, a.error_detail_length)});
+        if (valid != Status::ok) {
+            return valid;
         }
-        return put_payload(core, static_cast<wire::Kind>(kind), out, capacity, out_length);
+        std::string payload;
+        wire::append(payload, core);
+        return put_payload(payload, static_cast<wire::Kind>(kind), wire::protocol_handoff, core.correlation_id, out,
+                           capacity, out_length);
     });
 }
 

@@ -138,6 +138,7 @@ enum {
     RP_HANDOFF_ERR_TIMED_OUT = -9,         /* the deadline or timeout passed */
     RP_HANDOFF_ERR_CLOSED = -10,           /* stopped, or the peer closed before its first byte */
     RP_HANDOFF_ERR_BUFFER_TOO_SMALL = -11, /* the caller's buffer cannot hold the result */
+    RP_HANDOFF_ERR_UNAVAILABLE = -12,      /* nobody listens there */
 
     RP_HANDOFF_ERR_TOKEN_COLLISION = -20,   /* every random value that was tried is pending already */
     RP_HANDOFF_ERR_TOKEN_MISSING = -21,     /* no token was presented */
@@ -162,7 +163,12 @@ enum {
     RP_HANDOFF_ERR_UNEXPECTED_EOF = -45,   /* the peer closed in the middle */
     RP_HANDOFF_ERR_DESCRIPTORS = -46,      /* not exactly one descriptor came with the bytes */
 
-    RP_HANDOFF_ERR_ANSWERED = -50 /* the offer was accepted or refused before */
+    RP_HANDOFF_ERR_ANSWERED = -50, /* the offer was accepted or refused before */
+
+    RP_HANDOFF_ERR_EMPTY_HANDOFF = -60,  /* no samples of handoffs */
+    RP_HANDOFF_ERR_EMPTY_FALLBACK = -61, /* no samples of fallbacks */
+    RP_HANDOFF_ERR_P50_NOT_FASTER = -62, /* the median handoff is not strictly faster */
+    RP_HANDOFF_ERR_P99_NOT_FASTER = -63  /* the median is, the 99th percentile is not */
 };
 
 /* A sentence in English for any status; static text, never NULL. */
@@ -258,6 +264,12 @@ typedef struct rp_handoff_broker_options {
     void *time_user_data;
     rp_handoff_random_fn random;
     void *random_user_data;
+    /* Of the policy (see "policy"): */
+    uint32_t max_failed_attempts;       /* per backend and window; default 8 */
+    uint32_t max_backends;              /* with failures, remembered at once; default 1024, at most 1048576 */
+    uint64_t failed_attempts_window_ns; /* default 30 s */
+    uint32_t recovery_accepts;          /* in a row, that end descriptor pressure; default 3 */
+    uint32_t reserved;                  /* 0 */
 } rp_handoff_broker_options;
 
 /* `options` may be NULL: all defaults. ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY. */
@@ -281,10 +293,13 @@ enum {
 };
 enum { RP_HANDOFF_OWNER_BROKER = 1, RP_HANDOFF_OWNER_BACKEND = 2, RP_HANDOFF_OWNER_AMBIGUOUS = 3 };
 enum {
-    RP_HANDOFF_STAGE_NONE = 0,       /* completed */
-    RP_HANDOFF_STAGE_SEND = 1,       /* dialling, checking the peer, sending descriptor, token and offer */
-    RP_HANDOFF_STAGE_AWAIT_ACK = 2,  /* waiting for the backend's answer */
-    RP_HANDOFF_STAGE_ACKNOWLEDGE = 3 /* the answer came, but the token was no longer to be had */
+    RP_HANDOFF_STAGE_NONE = 0,        /* completed */
+    RP_HANDOFF_STAGE_SEND = 1,        /* dialling, checking the peer, sending descriptor, token and offer */
+    RP_HANDOFF_STAGE_AWAIT_ACK = 2,   /* waiting for the backend's answer */
+    RP_HANDOFF_STAGE_ACKNOWLEDGE = 3, /* the answer came, but the token was no longer to be had */
+    RP_HANDOFF_STAGE_POLICY = 4,      /* not attempted: the policy objected */
+    RP_HANDOFF_STAGE_DUPLICATE = 5,   /* value handoffs: duplicating the handle into the backend */
+    RP_HANDOFF_STAGE_DELIVER = 6      /* value handoffs: telling the backend its handle */
 };
 /* Why the client reconnects, in the ancestor's eight words. `cause` is finer. */
 enum {
@@ -320,7 +335,11 @@ enum {
     RP_HANDOFF_CAUSE_ACK_OVERDUE = 18,     /* observed at or after the deadline */
     RP_HANDOFF_CAUSE_REVOKED = 19,         /* revoked or swept by another call while the answer was awaited */
     RP_HANDOFF_CAUSE_CALLBACK_FAILED = 20, /* a callback failed, or broke its contract */
-    RP_HANDOFF_CAUSE_NO_MEMORY = 21
+    RP_HANDOFF_CAUSE_NO_MEMORY = 21,
+    RP_HANDOFF_CAUSE_POLICY = 22,            /* not attempted; `reason` tells the objection */
+    RP_HANDOFF_CAUSE_DUPLICATE_FAILED = 23,  /* value handoffs */
+    RP_HANDOFF_CAUSE_OFFER_FAILED = 24,      /* value handoffs: the backend could not be told; it cannot adopt */
+    RP_HANDOFF_CAUSE_INTEGRITY_MISMATCH = 25 /* value handoffs: the backend is not the process it should be */
 };
 
 typedef struct rp_handoff_outcome {
@@ -333,10 +352,75 @@ typedef struct rp_handoff_outcome {
     int32_t os_error;                 /* errno of the system call that failed, 0 if none did */
     int32_t may_have_reached_backend; /* 1: the descriptor, or a part of the message with it, has left */
     uint64_t correlation_id;
-    uint64_t waited_ns;  /* COMPLETED: from issue to the acknowledgement */
-    uint64_t elapsed_ns; /* the whole call, by the broker's clock */
-    char detail[256];    /* UTF-8, NUL-terminated, free of control characters and of token bytes; for logs */
+    uint64_t waited_ns;      /* COMPLETED: from issue to the acknowledgement */
+    uint64_t elapsed_ns;     /* the whole call, by the broker's clock */
+    char detail[256];        /* UTF-8, NUL-terminated, free of control characters and of token bytes; for logs */
+    uint64_t retry_after_ns; /* REASON_FAILED_ATTEMPT_RATE_LIMITED: when to try again; otherwise 0 */
 } rp_handoff_outcome;
+
+/* ---- policy ----
+ *
+ * Whether to attempt a handoff at all, and what became of the last ones. Failures are counted per backend in a window
+ * that starts at the first; at its end, or with a success, the backend starts anew. Descriptor pressure begins with
+ * an accept(2) or a send that ran out of descriptors and ends after recovery_accepts successful accepts in a row.
+ */
+
+/* A backend: all of it takes part in equality, so that the same version built anew is another one. Texts may be NULL
+ * for empty; they are copied. */
+enum { RP_HANDOFF_INSTANCE_SHARED = 0, RP_HANDOFF_INSTANCE_PRIVATE = 1, RP_HANDOFF_INSTANCE_EXPLICIT = 2 };
+typedef struct rp_handoff_backend_key {
+    uint32_t struct_size;
+    int32_t instance;          /* RP_HANDOFF_INSTANCE_ */
+    const char *instance_name; /* PRIVATE: of the service; EXPLICIT: its name; SHARED: not looked at */
+    const char *service_name;
+    const char *service_version;
+    const char *executable_hash; /* for instance the lower-case hexadecimal BLAKE3 of the executable */
+} rp_handoff_backend_key;
+
+/* What an attempt is about. */
+typedef struct rp_handoff_subject {
+    uint32_t struct_size;
+    int32_t client_supports; /* 1: the client said that it can keep a handed-over connection */
+    int32_t service_enabled; /* 1: the service's settings allow it */
+    int32_t fd_pressure;     /* 1: short of descriptors, beside what the broker's own guard knows */
+    int32_t adopted_backend; /* 1: inherited from an earlier broker */
+    uint32_t reserved;       /* 0 */
+    const rp_handoff_backend_key *backend;
+} rp_handoff_subject;
+
+typedef struct rp_handoff_decision {
+    uint32_t struct_size;
+    int32_t attempt; /* 1: attempt; 0: let the client reconnect */
+    int32_t reason;  /* RP_HANDOFF_REASON_, if not */
+    uint32_t reserved;
+    uint64_t retry_after_ns; /* of a rate limit; otherwise 0 */
+} rp_handoff_decision;
+
+/* The first objection of, in this order: client, service, descriptor pressure, adopted backend, rate limit. */
+RP_HANDOFF_API int32_t rp_handoff_broker_should_attempt(rp_handoff_broker *broker, const rp_handoff_subject *subject,
+                                                        rp_handoff_decision *out_decision);
+
+/* For attempts that execute did not make. `failure`: RP_HANDOFF_REASON_PERMISSION_DENIED, ..._INTEGRITY_MISMATCH or
+ * ..._BACKEND_ACK_TIMEOUT. Gives the decision that follows for this client (may be NULL). ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_broker_record_failure(rp_handoff_broker *broker,
+                                                        const rp_handoff_backend_key *backend, int32_t failure,
+                                                        rp_handoff_decision *out_decision);
+RP_HANDOFF_API int32_t rp_handoff_broker_record_success(rp_handoff_broker *broker,
+                                                        const rp_handoff_backend_key *backend);
+
+/* The number of failures in the present window. */
+RP_HANDOFF_API int32_t rp_handoff_broker_failure_count(rp_handoff_broker *broker, const rp_handoff_backend_key *backend,
+                                                       uint32_t *out_count);
+
+/* Tell the guard how the broker's own accept(2) went. accept_failed: 1 if that errno is about descriptors, so that
+ * there is pressure now, 0 if not. accept_succeeded: 1 if that ended it, 0 otherwise. The send path tells the guard
+ * by itself. */
+RP_HANDOFF_API int32_t rp_handoff_broker_accept_failed(rp_handoff_broker *broker, int32_t os_error);
+RP_HANDOFF_API int32_t rp_handoff_broker_accept_succeeded(rp_handoff_broker *broker);
+/* Begins a time of pressure without an error. */
+RP_HANDOFF_API int32_t rp_handoff_broker_demote(rp_handoff_broker *broker);
+
+/* ---- execute ---- */
 
 /* What a transport of the caller's is asked to send: descriptor and token in one message to `socket_path`, in the form
  * that rp_handoff_wire_send sends. All members are valid during the call only; `fd` is borrowed. */
@@ -411,6 +495,8 @@ typedef struct rp_handoff_request {
     void *transport_user_data;
     rp_handoff_await_ack_fn await_ack; /* NULL: read the answer from the same connection */
     void *await_ack_user_data;
+    const rp_handoff_subject
+        *subject; /* NULL: the policy is left alone; otherwise it is asked first, and told the result */
 } rp_handoff_request;
 
 /* BORROWS request->fd and hands the connection over: dials, checks who is there, sends, waits for the answer, blocking
@@ -421,6 +507,59 @@ typedef struct rp_handoff_request {
  * late answer may still come on it. */
 RP_HANDOFF_API int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
                                                  rp_handoff_outcome *out_outcome);
+
+/* ---- value handoffs ----
+ *
+ * Where descriptors do not travel in messages (Windows), the broker duplicates a handle into the backend's own table
+ * and then tells it the number. The same machine, deadlines and registry; who duplicates, delivers and waits is the
+ * caller's to give. Nothing here does it by itself: without `duplicate` the outcome is "unsupported platform".
+ */
+typedef struct rp_handoff_value_attempt {
+    uint32_t struct_size;
+    uint32_t backend_pid;
+    uint64_t handle; /* duplicate: the broker's; deliver: the backend's */
+    const rp_handoff_token *token;
+    const char *service_name;
+    uint64_t correlation_id;
+    uint64_t deadline_ns; /* instant */
+} rp_handoff_value_attempt;
+
+enum {
+    RP_HANDOFF_DUPLICATE_DONE = 1,
+    RP_HANDOFF_DUPLICATE_UNSUPPORTED = 2,
+    RP_HANDOFF_DUPLICATE_CANNOT_OPEN_BACKEND = 3,
+    RP_HANDOFF_DUPLICATE_PERMISSION_DENIED = 4,
+    RP_HANDOFF_DUPLICATE_FAILED = 5,
+    RP_HANDOFF_DUPLICATE_INTEGRITY_MISMATCH = 6
+};
+
+/* *out_status is 0 before the call, which counts as a callback that failed. */
+typedef int32_t (*rp_handoff_duplicate_fn)(void *user_data, const rp_handoff_value_attempt *attempt,
+                                           uint64_t *out_backend_handle, int32_t *out_status, int32_t *out_os_error);
+
+/* Succeeds only if the backend was told. */
+typedef int32_t (*rp_handoff_deliver_fn)(void *user_data, const rp_handoff_value_attempt *attempt);
+
+typedef struct rp_handoff_value_request {
+    uint32_t struct_size;
+    uint32_t reserved; /* 0 */
+    uint64_t handle;
+    rp_handoff_token token;
+    uint64_t correlation_id; /* 0: the broker's next */
+    rp_handoff_duplicate_fn duplicate;
+    void *duplicate_user_data;
+    rp_handoff_deliver_fn deliver; /* needed with duplicate */
+    void *deliver_user_data;
+    rp_handoff_await_ack_fn await_ack; /* needed with duplicate */
+    void *await_ack_user_data;
+    const rp_handoff_subject *subject;
+} rp_handoff_value_request;
+
+/* As rp_handoff_broker_execute. *out_leaked_handle (may be NULL) is, after a fallback, the handle that was left in the
+ * backend's table and cannot be closed from here, or 0. */
+RP_HANDOFF_API int32_t rp_handoff_broker_execute_value(rp_handoff_broker *broker,
+                                                       const rp_handoff_value_request *request,
+                                                       rp_handoff_outcome *out_outcome, uint64_t *out_leaked_handle);
 
 /* For callers with sockets of their own (see "wire"): the backend acknowledged, observed at `observed_ns`. Ends the
  * token either way. Gives the nanoseconds since issue (out may be NULL). ERR_TOKEN_NOT_PENDING, ERR_TOKEN_IN_USE,
@@ -460,6 +599,10 @@ typedef struct rp_handoff_broker_statistics {
     uint64_t fallbacks_owner_backend;
     uint64_t fallbacks_owner_ambiguous;
     uint64_t fallbacks_by_reason[9]; /* index: RP_HANDOFF_REASON_ */
+    uint32_t backends_with_failures; /* of the moment */
+    int32_t fd_pressure;             /* of the moment: 1 if there is */
+    uint64_t fd_pressure_episodes;
+    uint64_t fd_pressure_refusals; /* Hellos that the front door refused because of it */
 } rp_handoff_broker_statistics;
 
 RP_HANDOFF_API int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker,
@@ -489,7 +632,7 @@ typedef struct rp_handoff_backend_options {
     uint32_t max_connections; /* from brokers, and unanswered offers, at once; default 64, at most 65536 */
     uint32_t max_pending;     /* expected or remembered tokens; default 1024, at most 16777216 */
     uint64_t token_ttl_ns;    /* default 30 s */
-    uint64_t io_timeout_ns;   /* for a whole offer, from accept(2), from the last answer, or (after add_connection, where
+    uint64_t io_timeout_ns; /* for a whole offer, from accept(2), from the last answer, or (after add_connection, where
                                  idle costs nothing) from its first byte; and for writing an answer; default 5 s */
     uint32_t max_frame_bytes; /* longest offer; default 65536, at most 16777216 */
     uint32_t reserved;        /* 0 */
@@ -680,6 +823,81 @@ RP_HANDOFF_API int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t 
 RP_HANDOFF_API int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t length, int32_t kind,
                                                   rp_handoff_wire_ack *out_ack, size_t *out_consumed);
 
+/* The first contact, for front doors of your own. */
+enum { RP_HANDOFF_PROTOCOL_CONTROL = 0, RP_HANDOFF_CAPABILITY_HANDLE_PASSING = 1 };
+
+typedef struct rp_handoff_wire_text {
+    const char *data;
+    size_t length;
+} rp_handoff_wire_text;
+
+typedef struct rp_handoff_wire_hello {
+    uint32_t struct_size;
+    uint32_t client_min_protocol;
+    uint32_t client_max_protocol;
+    uint32_t peer_pid; /* as claimed */
+    rp_handoff_wire_text service_name;
+    rp_handoff_wire_text wanted_version;
+    rp_handoff_wire_text client_version;
+    uint64_t client_capabilities;
+    rp_handoff_wire_text auth_token; /* bytes */
+    rp_handoff_wire_text request_id;
+    uint64_t connection_id;
+    rp_handoff_wire_text client_lib_name;
+    rp_handoff_wire_text client_lib_version;
+    rp_handoff_wire_text peer_attestation_nonce; /* bytes */
+    rp_handoff_wire_text capability_token;       /* bytes */
+    uint64_t client_keepalive_secs;
+} rp_handoff_wire_hello;
+
+/* A key and its value. */
+typedef struct rp_handoff_wire_detail {
+    rp_handoff_wire_text key;
+    rp_handoff_wire_text value;
+} rp_handoff_wire_detail;
+
+enum { RP_HANDOFF_REPLY_NEGOTIATED = 1, RP_HANDOFF_REPLY_REFUSED = 2 };
+typedef struct rp_handoff_wire_reply {
+    uint32_t struct_size;
+    int32_t choice; /* RP_HANDOFF_REPLY_; of a decoded reply 0 if it has neither */
+    /* NEGOTIATED */
+    rp_handoff_wire_text daemon_version;
+    rp_handoff_wire_text backend_pipe;
+    uint64_t server_capabilities;
+    uint64_t keepalive_interval_secs;
+    rp_handoff_wire_text handle_passed_token; /* bytes */
+    uint64_t connection_id;
+    uint32_t negotiated_protocol;
+    /* REFUSED */
+    int32_t code; /* RP_HANDOFF_REFUSED_ */
+    rp_handoff_wire_text reason;
+    uint32_t daemon_min_protocol;
+    uint32_t daemon_max_protocol;
+    uint64_t retry_after_ms;
+    /* Lists: in arrays of the caller's. To encode, counts tell their length. To decode, capacities tell the arrays'
+     * size, counts are set to what the reply has, and what does not fit is left out. */
+    rp_handoff_wire_text *warnings; /* NEGOTIATED */
+    size_t warning_capacity;
+    size_t warning_count;
+    rp_handoff_wire_detail *details; /* REFUSED; by rising key when decoded */
+    size_t detail_capacity;
+    size_t detail_count;
+} rp_handoff_wire_reply;
+
+/* As above, in frames of RP_HANDOFF_PROTOCOL_CONTROL: Hello is a REQUEST, the reply a RESPONSE with the Hello's
+ * request id. Also ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_wire_encode_hello(const rp_handoff_wire_hello *hello, uint64_t frame_request_id,
+                                                    uint8_t *out, size_t capacity, size_t *out_length);
+RP_HANDOFF_API int32_t rp_handoff_wire_encode_reply(const rp_handoff_wire_reply *reply, uint64_t frame_request_id,
+                                                    uint8_t *out, size_t capacity, size_t *out_length);
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_hello(const uint8_t *data, size_t length,
+                                                    rp_handoff_wire_hello *out_hello, uint64_t *out_frame_request_id,
+                                                    size_t *out_consumed);
+/* `inout_reply` brings its arrays. */
+RP_HANDOFF_API int32_t rp_handoff_wire_decode_reply(const uint8_t *data, size_t length,
+                                                    rp_handoff_wire_reply *inout_reply, uint64_t *out_frame_request_id,
+                                                    size_t *out_consumed);
+
 /* BORROWS both. One sendmsg(2) that never waits: `fd` rides on the first of the `length` bytes (at least 1). Gives the
  * number of bytes that left; after a short count the descriptor has left too: finish the bytes without it.
  * ERR_SYSTEM: nothing left. ERR_UNSUPPORTED. */
@@ -692,6 +910,219 @@ RP_HANDOFF_API int32_t rp_handoff_wire_send(int32_t connection_fd, int32_t fd, c
  * out of descriptors), ERR_SYSTEM, ERR_UNSUPPORTED. Bytes received before a failure are lost: close the connection. */
 RP_HANDOFF_API int32_t rp_handoff_wire_receive(int32_t connection_fd, uint8_t *data, size_t length, uint64_t timeout_ns,
                                                int32_t *out_fd);
+
+/* ------------------------------------------------------------------------------------------------- queue ---- */
+
+/* A bounded first-in-first-out queue for connections that wait for a backend; who waited too long is dropped. */
+typedef struct rp_handoff_queue rp_handoff_queue;
+
+typedef struct rp_handoff_queue_options {
+    uint32_t struct_size;
+    uint32_t capacity;     /* default 64, at most 1048576 */
+    uint64_t ttl_ns;       /* default 100 ms */
+    rp_handoff_now_fn now; /* NULL: CLOCK_MONOTONIC */
+    void *time_user_data;
+} rp_handoff_queue_options;
+
+RP_HANDOFF_API int32_t rp_handoff_queue_create(const rp_handoff_queue_options *options, rp_handoff_queue **out_queue);
+
+/* Closes the descriptors that are still in it. */
+RP_HANDOFF_API void rp_handoff_queue_destroy(rp_handoff_queue *queue);
+
+/* TAKES ON SUCCESS the descriptor. Expired entries are dropped first, their descriptors closed. ERR_LIMIT: full; that
+ * is a fallback with RP_HANDOFF_REASON_FD_PRESSURE_DISABLED. ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_queue_enqueue(rp_handoff_queue *queue, int32_t fd, uint64_t user_data);
+
+/* GIVES the descriptor that waited longest: 1, or 0 if there is none. */
+RP_HANDOFF_API int32_t rp_handoff_queue_dequeue(rp_handoff_queue *queue, int32_t *out_fd, uint64_t *out_user_data);
+
+/* Closes what expired: how many. */
+RP_HANDOFF_API int32_t rp_handoff_queue_expire(rp_handoff_queue *queue, uint32_t *out_expired);
+
+/* The number of entries held, expired ones that were not dropped yet included. */
+RP_HANDOFF_API int32_t rp_handoff_queue_length(rp_handoff_queue *queue, uint32_t *out_length);
+
+/* -------------------------------------------------------------------------------------------- front door ---- */
+
+/*
+ * The v1 protocol's first contact: a client of a local stream socket says Hello, the broker answers where its service
+ * is, and where client, service and policy allow hands the connection over; the client is told "ready" once the
+ * backend has acknowledged, and never otherwise. A client to which nothing is handed reconnects by itself.
+ */
+typedef struct rp_handoff_front_door rp_handoff_front_door;
+
+typedef struct rp_handoff_front_door_options {
+    uint32_t struct_size;
+    uint32_t max_hello_bytes;   /* default 65536, at most 65536 */
+    uint64_t hello_timeout_ns;  /* for reading the Hello and writing the reply together, and again for writing the ready
+                                      frame; default 30 s, or RUNNING_PROCESS_BROKER_HELLO_TIMEOUT_MS of the environment */
+    uint32_t max_hellos;        /* of one client process, in a window; default 1000 */
+    uint32_t reserved;          /* 0 */
+    uint64_t hello_window_ns;   /* default 1 s */
+    uint64_t pressure_retry_ns; /* told to clients that are refused for descriptor pressure; default 1 s */
+} rp_handoff_front_door_options;
+
+/* Uses `broker`, which has to be destroyed later than this. */
+RP_HANDOFF_API int32_t rp_handoff_front_door_create(rp_handoff_broker *broker,
+                                                    const rp_handoff_front_door_options *options,
+                                                    rp_handoff_front_door **out_front_door);
+RP_HANDOFF_API void rp_handoff_front_door_destroy(rp_handoff_front_door *front_door);
+
+/* Texts are copied; those marked may be NULL. */
+typedef struct rp_handoff_service {
+    uint32_t struct_size;
+    uint32_t client_peer_flags;          /* RP_HANDOFF_PEER_ANY_UID */
+    const char *name;                    /* UTF-8, at most 255 bytes */
+    const char *version;                 /* of the daemon, told to clients; may be NULL */
+    const char *backend_endpoint;        /* where clients reconnect to, always told; at most 1023 bytes */
+    const char *handoff_endpoint;        /* where the backend takes offers: a socket path; NULL: no handoffs */
+    const char *const *allowed_versions; /* that clients may want */
+    uint32_t allowed_version_count;      /* at most 64; 0: any */
+    uint32_t client_uid_count;           /* at most 64; 0: this process's effective user id */
+    const uint32_t *client_uids;
+    int32_t handoff_disabled; /* 1: clients reconnect */
+    int32_t adopted_backend;  /* 1: inherited from an earlier broker; clients reconnect */
+    uint64_t capabilities;    /* told to clients; bit 0 is the library's */
+    uint64_t keepalive_secs;  /* told to clients */
+    const rp_handoff_backend_key
+        *backend; /* what failures are counted for; NULL: shared instance of name and version */
+} rp_handoff_service;
+
+/* Adds a service, or replaces the one of that name for the visits to come. */
+RP_HANDOFF_API int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door,
+                                                         const rp_handoff_service *service);
+/* 1 if there was such a service, 0 if not. */
+RP_HANDOFF_API int32_t rp_handoff_front_door_remove_service(rp_handoff_front_door *front_door, const char *name);
+
+enum {
+    RP_HANDOFF_VISIT_DROPPED = 1,   /* no valid Hello came, or the reply could not be delivered */
+    RP_HANDOFF_VISIT_REFUSED = 2,   /* with `code` */
+    RP_HANDOFF_VISIT_RECONNECT = 3, /* the client knows where to go; if there was an attempt, the outcome tells */
+    RP_HANDOFF_VISIT_HANDED_OFF = 4 /* completed: the backend owns the connection */
+};
+/* What a client is refused for; the numbers of the wire. */
+enum {
+    RP_HANDOFF_REFUSED_UNSPECIFIED = 0, /* a frame that is no Hello */
+    RP_HANDOFF_REFUSED_VERSION_UNSUPPORTED = 1,
+    RP_HANDOFF_REFUSED_SERVICE_UNKNOWN = 2,
+    RP_HANDOFF_REFUSED_SPAWN_FAILED = 3,
+    RP_HANDOFF_REFUSED_RATE_LIMITED = 4,
+    RP_HANDOFF_REFUSED_SHUTTING_DOWN = 5,
+    RP_HANDOFF_REFUSED_PEER_REJECTED = 6,
+    RP_HANDOFF_REFUSED_INTERNAL = 7,
+    RP_HANDOFF_REFUSED_VERSION_BLOCKED = 8,
+    RP_HANDOFF_REFUSED_FD_PRESSURE = 9
+};
+typedef struct rp_handoff_visit {
+    uint32_t struct_size;
+    int32_t result;          /* RP_HANDOFF_VISIT_ */
+    int32_t status;          /* DROPPED: RP_HANDOFF_ERR_ */
+    int32_t code;            /* REFUSED: RP_HANDOFF_REFUSED_ */
+    uint64_t connection_id;  /* unique per broker; also the correlation id of the offer */
+    int32_t attempted;       /* 1: there is an outcome */
+    int32_t ready_delivered; /* HANDED_OFF: 1 if the client could be told */
+    char detail[256];
+} rp_handoff_visit;
+
+/* BORROWS a client's connection and serves this visit, blocking. Afterwards, whatever the result, close(2) it, with
+ * shutdown(2) before only if the outcome says RP_HANDOFF_OWNER_BROKER or there is none: the client that reconnects is
+ * waiting for that. `out_outcome` may be NULL; it is written only if there was an attempt. */
+RP_HANDOFF_API int32_t rp_handoff_front_door_serve(rp_handoff_front_door *front_door, int32_t client_fd,
+                                                   rp_handoff_visit *out_visit, rp_handoff_outcome *out_outcome);
+
+/* ------------------------------------------------------------------------------------------------ client ---- */
+
+typedef struct rp_handoff_client_request {
+    uint32_t struct_size;
+    int32_t adopt; /* 1: keep the connection if it is handed over; the broker is told so */
+    const char *broker_path;
+    const char *service_name;   /* UTF-8, at most 255 bytes */
+    const char *wanted_version; /* this and the next: at most 255 bytes; may be NULL */
+    const char *own_version;
+    const char
+        *cached_endpoint; /* where the service was last time: tried first if both versions are equal; may be NULL */
+    uint64_t ready_timeout_ns; /* for the ready frame; default 2 s */
+    uint64_t timeout_ns;       /* for everything together; default 30 s, or RUNNING_PROCESS_BROKER_CLIENT_TIMEOUT_MS of
+                                    the environment */
+    uint64_t keepalive_secs;   /* told to the broker */
+    uint32_t peer_flags;       /* of broker and backend: RP_HANDOFF_PEER_ANY_UID */
+    uint32_t peer_uid_count;   /* at most 64; 0: this process's effective user id */
+    const uint32_t *peer_uids;
+    rp_handoff_now_fn now; /* now and wait: both or none */
+    rp_handoff_wait_fn wait;
+    void *time_user_data;
+} rp_handoff_client_request;
+
+enum {
+    RP_HANDOFF_ROUTE_HELLO_SKIP = 1,        /* the cached endpoint was there */
+    RP_HANDOFF_ROUTE_BROKER_NEGOTIATED = 2, /* reconnected to the endpoint that the broker named */
+    RP_HANDOFF_ROUTE_HANDLE_PASSED = 3,     /* the connection to the broker, which the backend has adopted */
+    RP_HANDOFF_ROUTE_REFUSED = 4            /* no connection: refusal_code and reason tell why */
+};
+typedef struct rp_handoff_client_connection {
+    uint32_t struct_size;
+    int32_t fd;    /* given: yours to close; -1 if refused */
+    int32_t route; /* RP_HANDOFF_ROUTE_ */
+    int32_t refusal_code;
+    uint64_t retry_after_ms;
+    uint64_t connection_id;
+    uint64_t capabilities;
+    uint64_t keepalive_secs;
+    int32_t has_token; /* 1: the broker gave one, whatever the route */
+    rp_handoff_token token;
+    uint32_t reserved;
+    char endpoint[1024];      /* of the backend, to be cached; whatever the route, but empty if refused */
+    char daemon_version[256]; /* this and the next: cut to fit */
+    char reason[256];
+} rp_handoff_client_connection;
+
+/* GIVES a connection to a service by whichever route works, blocking at most until the deadline; no thread, and no
+ * other socket is left. The broker's end without a reply is tried once more. ERR_TIMED_OUT, ERR_UNAVAILABLE,
+ * ERR_PEER_REJECTED, ERR_PATH_INVALID (the broker's path, or the endpoint that it named), ERR_CLOSED and the
+ * ERR_FRAME_ ones (of the broker's answer), ERR_UNEXPECTED_EOF, ERR_SYSTEM. Do not write before the backend's
+ * greeting or your own first request: this is the client's side of a plain stream from here on. */
+RP_HANDOFF_API int32_t rp_handoff_client_connect(const rp_handoff_client_request *request,
+                                                 rp_handoff_client_connection *out_connection);
+
+/* ----------------------------------------------------------------------------------------------- latency ---- */
+
+/* Does a handoff beat the reconnect that it replaces? Percentiles are by nearest rank: of n sorted samples the one with
+ * number ceil(n * p / 100), counted from one. */
+typedef int32_t (*rp_handoff_sample_fn)(void *user_data, uint64_t *out_elapsed_ns);
+
+/* Calls `sample` warmup + count times and keeps the last `count` results, in order. Ends with ERR_INVALID_ARGUMENT at
+ * the first call that does not succeed. */
+RP_HANDOFF_API int32_t rp_handoff_latency_collect(uint32_t warmup, uint32_t count, rp_handoff_sample_fn sample,
+                                                  void *user_data, uint64_t *out_samples_ns);
+
+typedef struct rp_handoff_latency_summary {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t count;
+    uint64_t p50_ns;
+    uint64_t p99_ns;
+} rp_handoff_latency_summary;
+
+/* 1, or 0 if there are no samples. ERR_NO_MEMORY (a copy is sorted). */
+RP_HANDOFF_API int32_t rp_handoff_latency_summarize(const uint64_t *samples_ns, size_t count,
+                                                    rp_handoff_latency_summary *out_summary);
+
+typedef struct rp_handoff_latency_comparison {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t handoff_p50_ns;
+    uint64_t handoff_p99_ns;
+    uint64_t fallback_p50_ns;
+    uint64_t fallback_p99_ns;
+    uint64_t p50_savings_ns;
+    uint64_t p99_savings_ns;
+} rp_handoff_latency_comparison;
+
+/* Success only if the handoff is strictly faster at both percentiles. ERR_EMPTY_HANDOFF, ERR_EMPTY_FALLBACK,
+ * ERR_P50_NOT_FASTER, ERR_P99_NOT_FASTER: the first that applies. ERR_NO_MEMORY. */
+RP_HANDOFF_API int32_t rp_handoff_latency_compare(const uint64_t *handoff_ns, size_t handoff_count,
+                                                  const uint64_t *fallback_ns, size_t fallback_count,
+                                                  rp_handoff_latency_comparison *out_comparison);
 
 #ifdef __cplusplus
 }

@@ -141,8 +141,9 @@ void Backend::enable_listeners(Instant now) noexcept {
 // ---- tokens ---------------------------------------------------------------------------------------------------------
 
 Status Backend::expect(const Token &token) {
+    const Instant now = time_->now(); // never with the lock held: it may be a callback
     const Lock lock(mutex_);
-    return tokens_.expect(token, time_->now());
+    return tokens_.expect(token, now);
 }
 
 bool Backend::revoke(const Token &token) noexcept {
@@ -151,8 +152,9 @@ bool Backend::revoke(const Token &token) noexcept {
 }
 
 Status Backend::consume(const Token &expected, ByteView presented) noexcept {
+    const Instant now = time_->now();
     const Lock lock(mutex_);
-    return accept_token(tokens_, expected, presented, time_->now());
+    return accept_token(tokens_, expected, presented, now);
 }
 
 Status Backend::consume(const Token &token) noexcept {
@@ -166,18 +168,20 @@ Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
     if (!token) {
         return token.error();
     }
+    const bool was_known = tokens_.contains(sideband);
     tokens_.prune_expired(now);
     const bool known = tokens_.contains(sideband);
     if (config_.token_policy == TokenPolicy::expected) {
         if (!known) {
-            return Status::token_not_pending;
+            return was_known ? Status::token_expired : Status::token_not_pending;
         }
         return *token == sideband ? Status::ok : Status::token_mismatch;
     }
     if (*token != sideband) {
         return Status::token_mismatch;
     }
-    if (known || used_.find(sideband)) {
+    const auto used = used_.find(sideband);
+    if (known || (used && !is_due(used.deadline(), now))) {
         return Status::token_not_pending; // a replay
     }
     remember(sideband, now);
@@ -400,13 +404,14 @@ Backend::Statistics Backend::statistics() noexcept {
 // ---- offers ---------------------------------------------------------------------------------------------------------
 
 void Backend::answered(Connection &connection, bool usable) noexcept {
+    const Instant now = time_->now();
     const Lock lock(mutex_);
     if (shut_ || !usable) {
         connections_.remove(connection);
     } else {
-        rest(connection, time_->now());
+        rest(connection, now);
     }
-    enable_listeners(time_->now());
+    enable_listeners(now);
 }
 
 Offer::~Offer() {

@@ -13,34 +13,116 @@ Result<Token> Broker::issue(std::string_view service_name, std::uint32_t backend
     return token;
 }
 
-Result<Broker::Report> Broker::execute(const Request &request) {
+// Memory to record a failure with, taken before anything is sent.
+class Broker::RecordRoom {
+  public:
+    RecordRoom(Broker &broker, bool wanted) : broker_(broker), wanted_(wanted) {
+        if (wanted_) {
+            const std::lock_guard<std::mutex> lock(broker_.policy_mutex_);
+            broker_.policy_.reserve(broker_.recorders_ + 1);
+            ++broker_.recorders_;
+        }
+    }
+    RecordRoom(const RecordRoom &) = delete;
+    RecordRoom &operator=(const RecordRoom &) = delete;
+    ~RecordRoom() {
+        if (wanted_) {
+            const std::lock_guard<std::mutex> lock(broker_.policy_mutex_);
+            --broker_.recorders_;
+        }
+    }
+
+  private:
+    Broker &broker_;
+    bool wanted_;
+};
+
+Result<Broker::Report> Broker::execute(Request request) {
     const Instant start = time_.now();
+    const RecordRoom room(*this, request.subject.has_value());
     const Result<AckRegistry::Pending> pending = tokens_.claim(request.token, start);
     if (!pending) {
         return Failure(pending.error());
     }
-    // From here to the end nothing throws: the claimed token is ended by orchestrate.
-    const std::uint64_t id = request.correlation_id != 0 ? request.correlation_id : next_correlation_id_++;
-    const wire::OfferMessage message = wire::encode_offer_message(request.token, pending->backend.service_name, id);
-    const Attempt attempt{request.fd,
-                          request.socket_path,
-                          request.socket_path != nullptr ? -1 : request.connection_fd,
-                          message.view(),
-                          pending->deadline,
-                          request.token,
-                          pending->backend.service_name.c_str(),
-                          pending->backend.pid,
-                          id};
-    V1Transport v1_transport(config_.peers, request.trust_connection, time_);
-    V1AckReader v1_waiter(config_.max_frame, time_);
-    Transport &transport = request.transport != nullptr ? *request.transport : v1_transport;
-    AckWaiter &waiter = request.waiter != nullptr ? *request.waiter : v1_waiter;
-
-    Report report{orchestrate(tokens_, attempt, transport, waiter, time_), id, {}};
+    // From here on nothing throws: a claimed token is ended here, and there must be an outcome.
+    const std::uint64_t id = request.correlation_id != 0 ? request.correlation_id : next_correlation_id();
+    const std::optional<Decision> decision = request.subject ? objection(*request.subject) : std::nullopt;
+    Report report{decision ? refuse_to_attempt(request.token, *decision) : attempt(request, *pending, id), id, {}};
     report.elapsed = elapsed(start, time_.now());
     count(report.handoff.outcome);
+    record(request.subject, report.handoff.outcome);
     return report;
 }
+
+HandoffReport Broker::attempt(const Request &request, const AckRegistry::Pending &pending, std::uint64_t id) noexcept {
+    const std::string &service = pending.backend.service_name;
+    const wire::OfferMessage message = wire::encode_offer_message(request.token, service, id);
+    const Attempt attempt{
+        request.fd,      request.socket_path, request.socket_path != nullptr ? -1 : request.connection_fd,
+        message.view(),  pending.deadline,    request.token,
+        service.c_str(), pending.backend.pid, id};
+    V1Transport v1_transport(config_.peers, request.trust_connection, time_);
+    V1AckReader v1_waiter(config_.max_frame, time_);
+    return orchestrate(tokens_, attempt, request.transport != nullptr ? *request.transport : v1_transport,
+                       request.waiter != nullptr ? *request.waiter : v1_waiter, time_);
+}
+
+// ---- policy ---------------------------------------------------------------------------------------------------------
+
+HandoffReport Broker::refuse_to_attempt(const Token &token, const Decision &decision) noexcept {
+    tokens_.abandon(token);
+    HandoffReport report;
+    report.outcome.stage = Stage::policy;
+    report.outcome.reason = decision.reason;
+    report.outcome.cause = Cause::policy;
+    report.retry_after = decision.retry_after;
+    report.detail = Text("not attempted: the policy says so");
+    return report;
+}
+
+std::optional<Decision> Broker::objection(const Subject &subject) noexcept {
+    AttemptInputs inputs = subject.inputs;
+    inputs.fd_pressure = inputs.fd_pressure || pressure_.is_demoted();
+    const Instant now = time_.now(); // never with the lock held: it may be a callback
+    const std::lock_guard<std::mutex> lock(policy_mutex_);
+    return policy_.objection(subject.backend, inputs, now);
+}
+
+Decision Broker::record_failure(BackendKey backend, FailureClass failure) {
+    const Instant now = time_.now();
+    const std::lock_guard<std::mutex> lock(policy_mutex_);
+    policy_.reserve(recorders_ + 1);
+    return policy_.record_failure(std::move(backend), failure, now);
+}
+
+void Broker::record_success(const BackendKey &backend) noexcept {
+    const std::lock_guard<std::mutex> lock(policy_mutex_);
+    policy_.record_success(backend);
+}
+
+std::uint32_t Broker::failures(const BackendKey &backend) noexcept {
+    const Instant now = time_.now();
+    const std::lock_guard<std::mutex> lock(policy_mutex_);
+    return policy_.failures(backend, now);
+}
+
+void Broker::record(std::optional<Subject> &subject, const Outcome &outcome) noexcept {
+    if (outcome.cause == Cause::descriptor_pressure) {
+        pressure_.demote();
+    }
+    if (!subject) {
+        return;
+    }
+    const Instant now = time_.now();
+    const std::lock_guard<std::mutex> lock(policy_mutex_);
+    if (outcome.completed) {
+        policy_.record_success(subject->backend);
+    } else if (const FailureClass failure = failure_class(outcome.cause); failure != FailureClass::none) {
+        policy_.record_failure(std::move(subject->backend), failure, now);
+    }
+}
+
+// ---- the rest -------------------------------------------------------------------------------------------------------
 
 Result<Duration> Broker::acknowledge(const Token &token, Instant observed) noexcept {
     const Result<Duration> waited = tokens_.acknowledge(token, observed);
@@ -74,7 +156,11 @@ void Broker::count(const Outcome &outcome) noexcept {
 }
 
 Broker::Statistics Broker::statistics() const noexcept {
-    Statistics s{issued_, completed_, revoked_, overdue_, {}, {}, tokens_.counts()};
+    Statistics s{issued_, completed_, revoked_, overdue_, {}, {}, tokens_.counts(), 0, pressure_.statistics()};
+    {
+        const std::lock_guard<std::mutex> lock(policy_mutex_);
+        s.backends_with_failures = policy_.keys();
+    }
     for (std::size_t i = 0; i < s.fallbacks_by_owner.size(); ++i) {
         s.fallbacks_by_owner[i] = fallbacks_by_owner_[i];
     }

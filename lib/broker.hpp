@@ -1,4 +1,5 @@
-// The broker's side as a whole: issues tokens, drives handoffs, counts how they end.
+// The broker's side as a whole: issues tokens, says whether to attempt, drives handoffs, counts how they end and
+// learns from it for the next attempt.
 //
 // Safe for several threads; nothing is locked while a handoff waits.
 #pragma once
@@ -6,12 +7,16 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <string>
+#include <mutex>
+#include <optional>
+#include <string_view>
 
 #include "clock.hpp"
 #include "issued_tokens.hpp"
 #include "orchestrate.hpp"
 #include "peer.hpp"
+#include "policy.hpp"
+#include "pressure.hpp"
 
 namespace rp::handoff {
 
@@ -22,6 +27,14 @@ class Broker {
         Duration ack_deadline = std::chrono::seconds(5);
         std::uint32_t max_frame = 64 * 1024;
         PeerPolicy peers;
+        AttemptPolicy::Config policy;
+        std::uint32_t recovery_accepts = 3;
+    };
+
+    // What the policy is asked about, and what the attempt counts for.
+    struct Subject {
+        BackendKey backend;
+        AttemptInputs inputs; // fd_pressure: beside the broker's own guard
     };
 
     struct Request {
@@ -30,9 +43,10 @@ class Broker {
         const char *socket_path; // a valid one, or null
         int connection_fd;       // if that is null
         bool trust_connection;
-        std::uint64_t correlation_id; // 0: the next
-        Transport *transport;         // null: v1
-        AckWaiter *waiter;            // null: v1; not null if there is a transport
+        std::uint64_t correlation_id;   // 0: the next
+        Transport *transport;           // null: v1
+        AckWaiter *waiter;              // null: v1; not null if there is a transport
+        std::optional<Subject> subject; // none: the policy is neither asked nor told
     };
 
     struct Report {
@@ -49,16 +63,30 @@ class Broker {
         std::array<std::uint64_t, 4> fallbacks_by_owner;  // index: Ownership
         std::array<std::uint64_t, 9> fallbacks_by_reason; // index: Reason
         IssuedTokens::Counts pending;
+        std::size_t backends_with_failures;
+        PressureGuard::Statistics pressure;
     };
 
     // Both sources outlive the broker.
     Broker(Config config, TimeSource &time, RandomSource &random) noexcept
-        : config_(std::move(config)), time_(time), random_(random), tokens_(config_.tokens, config_.ack_deadline) {}
+        : config_(std::move(config)), time_(time), random_(random), tokens_(config_.tokens, config_.ack_deadline),
+          policy_(config_.policy), pressure_(config_.recovery_accepts) {}
 
     Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid);
 
     // Failures are the caller's, and nothing was sent then.
-    Result<Report> execute(const Request &request);
+    Result<Report> execute(Request request);
+
+    // Nothing: attempt.
+    std::optional<Decision> objection(const Subject &subject) noexcept;
+    Decision record_failure(BackendKey backend, FailureClass failure);
+    void record_success(const BackendKey &backend) noexcept;
+    std::uint32_t failures(const BackendKey &backend) noexcept;
+    PressureGuard &pressure() noexcept { return pressure_; }
+
+    std::uint64_t next_correlation_id() noexcept { return next_correlation_id_++; }
+    TimeSource &time() noexcept { return time_; }
+    std::uint32_t max_frame() const noexcept { return config_.max_frame; }
 
     Result<Duration> acknowledge(const Token &token, Instant observed) noexcept;
     bool revoke(const Token &token) noexcept;
@@ -71,13 +99,21 @@ class Broker {
 
   private:
     using Counter = std::atomic<std::uint64_t>;
+    class RecordRoom;
 
+    HandoffReport refuse_to_attempt(const Token &token, const Decision &decision) noexcept;
+    HandoffReport attempt(const Request &request, const AckRegistry::Pending &pending, std::uint64_t id) noexcept;
+    void record(std::optional<Subject> &subject, const Outcome &outcome) noexcept;
     void count(const Outcome &outcome) noexcept;
 
     Config config_;
     TimeSource &time_;
     RandomSource &random_;
     IssuedTokens tokens_;
+    mutable std::mutex policy_mutex_;
+    AttemptPolicy policy_;
+    std::size_t recorders_ = 0; // executes under way that will record
+    PressureGuard pressure_;
     Counter next_correlation_id_{1};
     Counter issued_{0};
     Counter completed_{0};

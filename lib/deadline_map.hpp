@@ -6,6 +6,7 @@
 // that a steady state allocates nothing; an erased key is overwritten.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -57,16 +58,28 @@ class DeadlineMap {
     Entry first() noexcept { return {this, first_}; }
 
     // The key must not be in the map. Changes nothing if it throws std::bad_alloc.
-    Entry insert(const Key &key, Instant deadline, Value value) {
+    Entry insert(Key key, Instant deadline, Value value) {
+        reserve(1);
         const Index i = take_node();
         Node &node = nodes_[i];
-        node.key = key;
+        node.key = std::move(key);
         node.value = std::move(value);
         node.deadline = deadline;
-        node.chain = std::exchange(bucket(key), i);
+        node.chain = std::exchange(bucket(node.key), i);
         put_in_order(i);
         ++size_;
         return {this, i};
+    }
+
+    // So many insertions from now on, if nothing else inserts, do not throw.
+    void reserve(std::size_t more) {
+        const std::size_t needed = size_ + more;
+        if (needed > nodes_.capacity()) {
+            nodes_.reserve(std::max(needed, nodes_.capacity() * 2));
+        }
+        if (needed > buckets_.size()) {
+            rehash(needed);
+        }
     }
 
     void erase(Entry entry) noexcept {
@@ -97,21 +110,22 @@ class DeadlineMap {
 
     Index &bucket(const Key &key) noexcept { return buckets_[Hash{}(key) & (buckets_.size() - 1)]; }
 
-    Index take_node() {
+    // There is room for one.
+    Index take_node() noexcept {
         if (free_ != none) {
             return std::exchange(free_, nodes_[free_].chain);
-        }
-        if (nodes_.size() == buckets_.size()) {
-            rehash(buckets_.empty() ? 16 : buckets_.size() * 2);
         }
         nodes_.emplace_back();
         return static_cast<Index>(nodes_.size() - 1);
     }
 
-    // Called only while no node is free, so every node is in a bucket.
-    void rehash(std::size_t count) {
+    void rehash(std::size_t needed) {
+        std::size_t count = std::max<std::size_t>(buckets_.size(), 16);
+        while (count < needed) {
+            count *= 2;
+        }
         buckets_ = std::vector<Index>(count, none);
-        for (Index i = 0; i < nodes_.size(); ++i) {
+        for (Index i = first_; i != none; i = nodes_[i].later) {
             nodes_[i].chain = std::exchange(bucket(nodes_[i].key), i);
         }
     }
@@ -127,7 +141,7 @@ class DeadlineMap {
     }
 
     std::vector<Node> nodes_;
-    std::vector<Index> buckets_; // as many as there is room for nodes, a power of two
+    std::vector<Index> buckets_; // at least as many as entries, a power of two
     Index first_ = none;
     Index last_ = none;
     Index free_ = none;

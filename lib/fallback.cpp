@@ -14,11 +14,15 @@ FailureClass failure_class(Cause cause) noexcept {
     case Cause::unsupported_platform:
     case Cause::descriptor_pressure:
     case Cause::no_memory:
+    case Cause::policy:
         return FailureClass::none;
     case Cause::permission_denied:
     case Cause::peer_rejected:
     case Cause::peer_unknown:
+    case Cause::duplicate_failed:
         return FailureClass::permission_denied;
+    case Cause::integrity_mismatch:
+        return FailureClass::integrity_mismatch;
     default:
         return FailureClass::backend_ack_timeout;
     }
@@ -63,6 +67,12 @@ std::string_view words(Cause cause) noexcept {
         return "the deadline passed before anything was sent";
     case Cause::callback_failed:
         return "the transport callback failed";
+    case Cause::duplicate_failed:
+        return "the handle could not be duplicated into the backend";
+    case Cause::offer_failed:
+        return "the duplicated handle could not be offered to the backend";
+    case Cause::integrity_mismatch:
+        return "the backend is not the process that it should be";
     default:
         return "sending to the backend socket failed";
     }

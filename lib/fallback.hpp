@@ -50,6 +50,10 @@ enum class Cause : std::int32_t {
     revoked = 19,
     callback_failed = 20,
     no_memory = 21,
+    policy = 22,
+    duplicate_failed = 23,
+    offer_failed = 24,
+    integrity_mismatch = 25,
 };
 
 struct Decision {

@@ -20,12 +20,12 @@ Handoff::Action Handoff::on(const Event &event) noexcept {
 
 Handoff::Action Handoff::on_queued(const Event &event) noexcept {
     if (event.kind == Kind::sent_all || event.kind == Kind::sent_part) {
-        outcome_.may_have_reached_backend = true;
+        outcome_.may_have_reached_backend = event.kind == Kind::sent_all || model_ == Model::descriptor;
         state_ = event.kind == Kind::sent_all ? State::awaiting_ack : State::sending;
         return event.kind == Kind::sent_all ? Action::none : Action::finish;
     }
     outcome_.may_have_reached_backend = event.kind == Kind::send_failed && event.error.may_have_reached_backend();
-    return give_up(Stage::send, event.error.cause, event.error.os_error);
+    return give_up(model_ == Model::value ? Stage::duplicate : Stage::send, event.error.cause, event.error.os_error);
 }
 
 Handoff::Action Handoff::on_sending(const Event &event) noexcept {
@@ -33,10 +33,11 @@ Handoff::Action Handoff::on_sending(const Event &event) noexcept {
         return Action::finish;
     }
     if (event.kind == Kind::sent_all) {
+        outcome_.may_have_reached_backend = true;
         state_ = State::awaiting_ack;
         return Action::none;
     }
-    return give_up(Stage::send, event.error.cause, event.error.os_error);
+    return give_up(model_ == Model::value ? Stage::deliver : Stage::send, event.error.cause, event.error.os_error);
 }
 
 Handoff::Action Handoff::give_up(Stage stage, Cause cause, int os_error) noexcept {

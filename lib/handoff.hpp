@@ -18,6 +18,10 @@
 // state (an answer before the offer was sent) is taken as gave_up there: the driver is wrong, and the connection must
 // not have two owners because of it.
 //
+// The value model, where a handle is duplicated into the backend's own table and then told to it in the offer, is the
+// same machine: sent_part is the duplicate made, sent_all the offer delivered, and the stages of queued and sending are
+// duplicate and deliver. A backend that was not told of a handle cannot use it: until sent_all, BROKER.
+//
 // decide: who owns the connection? Without a ledger nothing but the backend's own words can tell: an acknowledgement
 // that the registry confirms is BACKEND, an explicit refusal is BROKER, everything else is AMBIGUOUS.
 #pragma once
@@ -29,7 +33,15 @@
 namespace rp::handoff {
 
 enum class Ownership : std::int32_t { broker = 1, backend = 2, ambiguous = 3 };
-enum class Stage : std::int32_t { none = 0, send = 1, await_ack = 2, acknowledge = 3 };
+enum class Stage : std::int32_t {
+    none = 0,
+    send = 1,
+    await_ack = 2,
+    acknowledge = 3,
+    policy = 4, // not attempted
+    duplicate = 5,
+    deliver = 6,
+};
 
 // How a handoff ended.
 struct Outcome {
@@ -60,6 +72,10 @@ class Handoff {
         Cause denied = Cause::none;
     };
 
+    enum class Model { descriptor, value };
+
+    explicit Handoff(Model model = Model::descriptor) noexcept : model_(model) {}
+
     State state() const noexcept { return state_; }
     const Outcome &outcome() const noexcept { return outcome_; } // of a terminal state
 
@@ -74,6 +90,7 @@ class Handoff {
     Action on_sending(const Event &event) noexcept;
     Action give_up(Stage stage, Cause cause, int os_error) noexcept;
 
+    Model model_;
     State state_ = State::queued;
     Outcome outcome_;
 };

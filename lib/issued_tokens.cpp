@@ -4,11 +4,33 @@ namespace rp::handoff {
 
 using Lock = std::lock_guard<std::mutex>;
 
+namespace {
+
+// The source may be a callback of the caller's, which may call back: it is asked with the lock given up for so long.
+class UnlockedRandom final : public RandomSource {
+  public:
+    UnlockedRandom(RandomSource &random, std::mutex &mutex) noexcept : random_(random), mutex_(mutex) {}
+
+    bool fill(std::uint8_t *out, std::size_t length) noexcept override {
+        mutex_.unlock();
+        const bool filled = random_.fill(out, length);
+        mutex_.lock();
+        return filled;
+    }
+
+  private:
+    RandomSource &random_;
+    std::mutex &mutex_;
+};
+
+} // namespace
+
 Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t backend_pid, Instant now,
                                   RandomSource &random) {
     BackendIdentity backend{std::string(service_name), backend_pid};
     const Lock lock(mutex_);
-    Result<Token> token = store_.issue(now, random);
+    UnlockedRandom unlocked(random, mutex_);
+    Result<Token> token = store_.issue(now, unlocked);
     if (!token) {
         return token;
     }
@@ -22,6 +44,10 @@ Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t b
             }
         }
     } undo{store_, &*token};
+    // The store had room because tokens expired there: their registrations must not be what fills the registry.
+    if (acks_.pending_len() >= store_.config().max_pending) {
+        acks_.expire_next(store_, now);
+    }
     if (const Status status = acks_.register_token(*token, std::move(backend), now); status != Status::ok) {
         return Failure(status);
     }

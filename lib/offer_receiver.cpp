@@ -18,12 +18,13 @@ Status OfferReceiver::step(int connection) noexcept {
         if (got.os_error == EAGAIN) {
             return Status::frame_incomplete;
         }
+        // A broker that goes without having read its last answer makes a reset of the end.
+        if (got.end || got.os_error == ECONNRESET) {
+            return started() ? Status::unexpected_eof : Status::closed;
+        }
         if (got.os_error != 0) {
             errno = got.os_error;
             return Status::system;
-        }
-        if (got.end) {
-            return started() ? Status::unexpected_eof : Status::closed;
         }
         // Exactly one descriptor, and with the first byte: anywhere else it belongs to nothing.
         if (got.surplus || static_cast<bool>(got.fd) == started()) {

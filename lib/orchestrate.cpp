@@ -50,7 +50,7 @@ class Conclusion {
 HandoffReport orchestrate(IssuedTokens &tokens, const Attempt &attempt, Transport &transport, AckWaiter &waiter,
                           TimeSource &time) noexcept {
     HandoffReport report;
-    Handoff handoff;
+    Handoff handoff(transport.model());
     Conclusion conclusion(tokens, attempt, handoff, report);
 
     if (is_due(attempt.deadline, time.now())) {

@@ -4,6 +4,7 @@
 // Whatever they do, afterwards the token is gone from store and registry, and the caller's descriptor is as it was.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "clock.hpp"
@@ -41,6 +42,8 @@ class Transport {
 
     // Borrowed: the connection on which the backend answers, or -1 where only the waiter knows.
     virtual int connection() const noexcept = 0;
+
+    virtual Handoff::Model model() const noexcept { return Handoff::Model::descriptor; }
 };
 
 struct AckFailure {
@@ -62,8 +65,9 @@ class AckWaiter {
 
 struct HandoffReport {
     Outcome outcome;
-    Duration waited{}; // completed: from issue to the acknowledgement
-    Text detail;       // of a fallback
+    Duration waited{};                   // completed: from issue to the acknowledgement
+    std::optional<Duration> retry_after; // of a rate limit
+    Text detail;                         // of a fallback
 };
 
 HandoffReport orchestrate(IssuedTokens &tokens, const Attempt &attempt, Transport &transport, AckWaiter &waiter,

@@ -22,6 +22,7 @@ enum class Status : std::int32_t {
     timed_out = -9,
     closed = -10,
     buffer_too_small = -11,
+    unavailable = -12,
 
     token_collision = -20,
     token_missing = -21,
@@ -47,6 +48,11 @@ enum class Status : std::int32_t {
     descriptors = -46,
 
     answered = -50,
+
+    empty_handoff = -60,
+    empty_fallback = -61,
+    p50_not_faster = -62,
+    p99_not_faster = -63,
 };
 
 // A value, or the reason why there is none. After Status::system the cause is in errno.

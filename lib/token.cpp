@@ -18,9 +18,11 @@ Result<Token> Token::parse(ByteView bytes) noexcept {
     return token;
 }
 
-// Tokens are random as a rule, but a replaced source may count upwards: one multiplication spreads that too.
+// Tokens are random as a rule, but a replaced source may count upwards, at either end: the high half is folded into the
+// low one before the multiplication, which only spreads upwards, and after it, since buckets are chosen by the low bits.
 std::size_t Token::hash() const noexcept {
-    const std::uint64_t mixed = (word(0) ^ (word(1) * 0x9E3779B97F4A7C15U)) * 0xD6E8FEB86659FD93U;
+    std::uint64_t mixed = word(0) ^ (word(1) * 0x9E3779B97F4A7C15U);
+    mixed = (mixed ^ (mixed >> 32U)) * 0xD6E8FEB86659FD93U;
     return static_cast<std::size_t>(mixed ^ (mixed >> 32U));
 }
 

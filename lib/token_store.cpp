@@ -19,6 +19,9 @@ Result<Token> TokenStore::issue(Instant now, RandomSource &random) {
         if (!token) {
             return token;
         }
+        if (pending_.size() >= config_.max_pending) {
+            return Failure(Status::limit); // the source may have let other threads in
+        }
         if (!pending_.find(*token)) {
             pending_.insert(*token, after(now, config_.ttl), {});
             return token;

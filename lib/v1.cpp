@@ -1,6 +1,6 @@
 #include "v1.hpp"
 
-#include "frame_buffer.hpp"
+#include "frame_io.hpp"
 #include "transport/descriptor.hpp"
 #include "transport/endpoint.hpp"
 #include "transport/stream.hpp"
@@ -16,10 +16,22 @@ tl::unexpected<AckFailure> failure(Cause cause, int os_error = 0) noexcept {
     return tl::unexpected(AckFailure{cause, os_error});
 }
 
-tl::unexpected<AckFailure> read_failure(const transport::StreamResult &read, std::string_view part,
-                                        Text &detail) noexcept {
+tl::unexpected<AckFailure> read_failure(const FrameRead &read, Text &detail) noexcept {
+    switch (read.status) {
+    case Status::frame_version:
+        detail += "the acknowledgement has another framing version";
+        return failure(Cause::ack_malformed);
+    case Status::frame_too_large:
+        detail += "the acknowledgement is too long";
+        return failure(Cause::ack_malformed);
+    case Status::no_memory:
+        detail += "no memory for the acknowledgement";
+        return failure(Cause::no_memory);
+    default:
+        break;
+    }
     detail += "reading the acknowledgement's ";
-    detail += part;
+    detail += read.part;
     switch (read.status) {
     case Status::timed_out:
         detail += " timed out";
@@ -28,12 +40,11 @@ tl::unexpected<AckFailure> read_failure(const transport::StreamResult &read, std
     case Status::unexpected_eof:
         detail += ": the backend closed the connection";
         return failure(Cause::backend_closed);
-    default: {
-        const Cause cause = cause_of_send(read.os_error);
+    default:
         detail += " failed";
-        return failure(cause == Cause::backend_unavailable ? Cause::backend_closed : Cause::ack_read_failed,
+        return failure(cause_of_send(read.os_error) == Cause::backend_unavailable ? Cause::backend_closed
+                                                                                  : Cause::ack_read_failed,
                        read.os_error);
-    }
     }
 }
 
@@ -122,25 +133,10 @@ Handoff::Action V1Transport::finish(const Attempt &attempt, Handoff &handoff, st
 }
 
 tl::expected<Instant, AckFailure> V1AckReader::await(const Attempt &attempt, int connection, Text &detail) noexcept {
-    wire::Header header{};
-    auto read = transport::read_exactly(connection, header.data(), header.size(), attempt.deadline, time_);
-    if (read.status != Status::ok) {
-        return read_failure(read, read.bytes == 0 ? "framing byte" : "length", detail);
-    }
-    const Result<std::uint32_t> length = wire::decode_header({header.data(), header.size()}, max_frame_);
-    if (!length) {
-        detail += length.error() == Status::frame_version ? "the acknowledgement has another framing version"
-                                                          : "the acknowledgement is too long";
-        return failure(Cause::ack_malformed);
-    }
     FrameBuffer body;
-    if (!body.allocate(*length)) {
-        detail += "no memory for the acknowledgement";
-        return failure(Cause::no_memory);
-    }
-    read = transport::read_exactly(connection, body.data(), *length, attempt.deadline, time_);
+    const FrameRead read = read_frame(connection, max_frame_, attempt.deadline, time_, body);
     if (read.status != Status::ok) {
-        return read_failure(read, "body", detail);
+        return read_failure(read, detail);
     }
     return judge(body.view(), attempt, time_.now(), detail);
 }

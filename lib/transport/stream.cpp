@@ -12,10 +12,10 @@ namespace {
 
 // attempt(offset) does one non-blocking system call: its return value and errno.
 template <class Attempt>
-StreamResult move_all(int fd, std::size_t length, short events, Instant deadline, TimeSource &time,
-                      Attempt attempt) noexcept {
+StreamResult move_bytes(int fd, std::size_t enough, short events, Instant deadline, TimeSource &time,
+                        Attempt attempt) noexcept {
     StreamResult result;
-    while (result.bytes < length) {
+    while (result.bytes < enough) {
         if (is_due(deadline, time.now())) {
             result.status = Status::timed_out;
             return result;
@@ -42,14 +42,19 @@ StreamResult move_all(int fd, std::size_t length, short events, Instant deadline
 
 } // namespace
 
+StreamResult read_some(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept {
+    return move_bytes(fd, 1, POLLIN, deadline, time,
+                      [fd, out, length](std::size_t) noexcept { return recv(fd, out, length, MSG_DONTWAIT); });
+}
+
 StreamResult read_exactly(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept {
-    return move_all(fd, length, POLLIN, deadline, time, [fd, out, length](std::size_t done) noexcept {
+    return move_bytes(fd, length, POLLIN, deadline, time, [fd, out, length](std::size_t done) noexcept {
         return recv(fd, out + done, length - done, MSG_DONTWAIT);
     });
 }
 
 StreamResult write_all(int fd, ByteView bytes, Instant deadline, TimeSource &time) noexcept {
-    return move_all(fd, bytes.size(), POLLOUT, deadline, time, [fd, bytes](std::size_t done) noexcept {
+    return move_bytes(fd, bytes.size(), POLLOUT, deadline, time, [fd, bytes](std::size_t done) noexcept {
         return ::send(fd, bytes.data() + done, bytes.size() - done, MSG_DONTWAIT | MSG_NOSIGNAL);
     });
 }

@@ -21,7 +21,8 @@ struct StreamResult {
     std::size_t bytes = 0; // moved, in any case
 };
 
-// A descriptor that comes along is closed by the kernel.
+// A descriptor that comes along is closed by the kernel. read_some is content with what comes first, at least one byte.
+StreamResult read_some(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept;
 StreamResult read_exactly(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept;
 StreamResult write_all(int fd, ByteView bytes, Instant deadline, TimeSource &time) noexcept;
 

@@ -23,6 +23,10 @@ Received receive(int, std::uint8_t *, std::size_t) noexcept {
     return received;
 }
 
+StreamResult read_some(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
+    return {Status::system, ENOTSUP, 0};
+}
+
 StreamResult read_exactly(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
     return {Status::system, ENOTSUP, 0};
 }

@@ -73,6 +73,17 @@ AckMessage encode_ack_frame(const HandoffAck &ack, Kind kind) noexcept {
     return out;
 }
 
+std::string framed(const Frame &frame) {
+    std::string bytes;
+    // At once, so that no outgrown copy of a token stays behind.
+    bytes.reserve(header_size + frame.payload.size() + frame.traceparent.size() + frame.tracestate.size() + 80);
+    bytes.resize(header_size);
+    append(bytes, frame);
+    const Header header = encode_header(static_cast<std::uint32_t>(bytes.size() - header_size));
+    std::copy(header.begin(), header.end(), bytes.begin());
+    return bytes;
+}
+
 tl::expected<HandoffOffer, FrameError> open_offer(ByteView body) noexcept {
     return open(body, Kind::request, decode_offer, "frame request_id does not match HandoffOffer correlation_id");
 }

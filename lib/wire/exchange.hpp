@@ -39,6 +39,13 @@ OfferMessage encode_offer_message(const Token &token, std::string_view service_n
 // Token at most 64 bytes (a malformed one is echoed as it came, cut there), error_detail within its bound.
 AckMessage encode_ack_frame(const HandoffAck &ack, Kind kind) noexcept;
 
+// A frame of any size, header and body, in memory of its own; the caller keeps within max_body.
+std::string framed(const Frame &frame);
+
+inline ByteView as_bytes(std::string_view text) noexcept {
+    return {reinterpret_cast<const std::uint8_t *>(text.data()), text.size()};
+}
+
 // What is wrong with a frame that arrived: a status, and for the log the words.
 struct FrameError {
     Status status;

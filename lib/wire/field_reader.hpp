@@ -30,6 +30,9 @@ class FieldReader {
     std::string_view text() noexcept; // fails unless valid UTF-8
     void skip() noexcept;
 
+    // The caller found what it read to be malformed.
+    void reject() noexcept { fail(); }
+
     std::uint32_t u32() noexcept { return static_cast<std::uint32_t>(varint()); } // truncates, as prost does
     std::int32_t enumeration() noexcept { return static_cast<std::int32_t>(u32()); }
     bool boolean() noexcept { return varint() != 0; }

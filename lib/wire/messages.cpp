@@ -1,51 +1,18 @@
 #include "messages.hpp"
 
-#include <protozero/basic_pbf_writer.hpp>
 #include <protozero/buffer_fixed.hpp>
 #include <protozero/buffer_string.hpp>
 
-#include "field_reader.hpp"
+#include "codec.hpp"
 
 namespace rp::handoff::wire {
 
 namespace {
 
-// A message under construction that leaves defaults out.
-template <class Buffer>
-class Writer {
-  public:
-    explicit Writer(Buffer &out) : pbf_(out) {}
-
-    void number(std::uint32_t tag, std::uint64_t value) {
-        if (value != 0) {
-            pbf_.add_uint64(tag, value);
-        }
-    }
-    // Negative enumerators are sign-extended to ten bytes, as protobuf wants it.
-    void enumeration(std::uint32_t tag, std::int32_t value) {
-        number(tag, static_cast<std::uint64_t>(std::int64_t{value}));
-    }
-    void text(std::uint32_t tag, std::string_view value) {
-        if (!value.empty()) {
-            pbf_.add_string(tag, value.data(), value.size());
-        }
-    }
-    void bytes(std::uint32_t tag, ByteView value) {
-        text(tag, {reinterpret_cast<const char *>(value.data()), value.size()});
-    }
-
-  private:
-    protozero::basic_pbf_writer<Buffer> pbf_;
-};
-
 template <class Message, class Field>
 Result<Message> decode(ByteView bytes, Field field) noexcept {
     Message message;
-    FieldReader reader(bytes);
-    while (reader.next()) {
-        field(message, reader);
-    }
-    if (reader.failed()) {
+    if (!merge_fields(message, bytes, field)) {
         return Failure(Status::frame_malformed);
     }
     return message;

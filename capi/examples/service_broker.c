@@ -1,0 +1,74 @@
+/*
+ * service_broker DIRECTORY NAME...: a front door of the v1 protocol at DIRECTORY/broker.sock.
+ *
+ * Each service NAME has its backend at DIRECTORY/NAME.sock, for clients that reconnect, and DIRECTORY/NAME.offers, for
+ * handoffs. One line per visit on standard output: result, stage, ownership, detail.
+ */
+#include <rp_handoff.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char *const results[] = {"-", "DROPPED", "REFUSED", "RECONNECT", "HANDED_OFF"};
+static const char *const stages[] = {"-", "SEND", "AWAIT_ACK", "ACKNOWLEDGE", "POLICY"};
+static const char *const owners[] = {"-", "BROKER", "BACKEND", "AMBIGUOUS"};
+
+static int listen_at(const char *directory) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/broker.sock", directory);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    unlink(address.sun_path);
+    umask(0177);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0)
+        return -1;
+    return fd;
+}
+
+static int32_t add_service(rp_handoff_front_door *door, const char *directory, const char *name) {
+    char endpoint[108], offers[108];
+    rp_handoff_service service = {.struct_size = sizeof service, .name = name, .version = "1.0"};
+    snprintf(endpoint, sizeof endpoint, "%s/%s.sock", directory, name);
+    snprintf(offers, sizeof offers, "%s/%s.offers", directory, name);
+    service.backend_endpoint = endpoint;
+    service.handoff_endpoint = offers;
+    return rp_handoff_front_door_put_service(door, &service);
+}
+
+/* A client that has to reconnect waits for the end of this connection; one that was adopted must not see it. */
+static void let_go(int client, const rp_handoff_visit *visit, const rp_handoff_outcome *outcome) {
+    if (!visit->attempted || outcome->ownership == RP_HANDOFF_OWNER_BROKER)
+        shutdown(client, SHUT_RDWR);
+    close(client);
+}
+
+int main(int argc, char **argv) {
+    rp_handoff_broker *broker;
+    rp_handoff_front_door *door;
+    int listener = argc > 1 ? listen_at(argv[1]) : -1;
+    signal(SIGPIPE, SIG_IGN);
+    if (listener < 0 || rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK ||
+        rp_handoff_front_door_create(broker, NULL, &door) != RP_HANDOFF_OK)
+        return 1;
+    for (int i = 2; i < argc; i++)
+        if (add_service(door, argv[1], argv[i]) != RP_HANDOFF_OK)
+            return 1;
+    printf("ready\n");
+    fflush(stdout);
+    for (;;) {
+        rp_handoff_visit visit = {.struct_size = sizeof visit};
+        rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
+        int client = accept(listener, NULL, NULL);
+        if (client < 0)
+            continue;
+        if (rp_handoff_front_door_serve(door, client, &visit, &outcome) == RP_HANDOFF_OK) {
+            printf("%s %s %s %s\n", results[visit.result], stages[outcome.stage], owners[outcome.ownership],
+                   visit.attempted ? outcome.detail : visit.detail);
+            fflush(stdout);
+        }
+        let_go(client, &visit, &outcome);
+    }
+}

@@ -1,0 +1,19 @@
+// Backend keys, subjects and decisions between the public structs and the core.
+#pragma once
+
+#include <optional>
+
+#include "../lib/broker.hpp"
+#include "boundary.hpp"
+
+namespace rp::handoff::capi {
+
+// invalid_argument, unsupported.
+Result<BackendKey> to_backend_key(const rp_handoff_backend_key *key);
+
+// Nothing for NULL.
+Result<std::optional<Broker::Subject>> to_subject(const rp_handoff_subject *subject);
+
+rp_handoff_decision to_decision(const std::optional<Decision> &objection) noexcept;
+
+} // namespace rp::handoff::capi
