@@ -190,10 +190,12 @@ typedef struct rp_handoff_platform {
     int32_t in_flight_exempt;   /* RP_HANDOFF_EXEMPT_ */
 } rp_handoff_platform;
 
+/* Fills in what holds for this process now: capabilities can change. */
 RP_HANDOFF_API int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform);
 
 /* -------------------------------------------------------------------------------------------------- token ---- */
 
+/* The length of a token in bytes. */
 enum { RP_HANDOFF_TOKEN_SIZE = 16 };
 
 /* A one-time secret. Wipe your copies when you are done with them. */
@@ -219,9 +221,10 @@ RP_HANDOFF_API void rp_handoff_token_wipe(rp_handoff_token *token);
  * read as the end of time: everything is due. */
 typedef int32_t (*rp_handoff_now_fn)(void *user_data, uint64_t *out_now_ns);
 
-/* Waits until `fd` (borrowed) is ready for `events` (poll(2)'s POLLIN, POLLOUT) or the clock reaches `until_ns`. Sets
- * *out_ready to 1 if ready (an error or hang-up counts as ready), to 0 if the time passed: then what waited ends,
- * whatever `now` says, so that a clock that stands still cannot make anything hang. A wait that fails counts as 0. */
+/* Waits until `fd` (borrowed) is ready for `events` (poll(2)'s POLLIN, POLLOUT) or the clock reaches `until_ns`
+ * (UINT64_MAX: no limit). Sets *out_ready to 1 if ready (an error or hang-up counts as ready), to 0 if the time passed:
+ * then what waited ends, whatever `now` says, so that a clock that stands still cannot make anything hang. A wait that
+ * fails counts as 0. */
 typedef int32_t (*rp_handoff_wait_fn)(void *user_data, int32_t fd, int32_t events, uint64_t until_ns,
                                       int32_t *out_ready);
 
@@ -708,6 +711,7 @@ typedef struct rp_handoff_backend_statistics {
     uint64_t answers_undelivered;
 } rp_handoff_backend_statistics;
 
+/* Counters since create, except those of the moment. */
 RP_HANDOFF_API int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend,
                                                          rp_handoff_backend_statistics *out_statistics);
 
@@ -724,6 +728,7 @@ typedef struct rp_handoff_offer_info {
     rp_handoff_token token;
 } rp_handoff_offer_info;
 
+/* Allowed until destroy, also after the answer. */
 RP_HANDOFF_API int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info);
 
 /* GIVES the connection's descriptor: consumes the token, then acknowledges. From here on the connection is this
@@ -826,6 +831,7 @@ RP_HANDOFF_API int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t le
 /* The first contact, for front doors of your own. */
 enum { RP_HANDOFF_PROTOCOL_CONTROL = 0, RP_HANDOFF_CAPABILITY_HANDLE_PASSING = 1 };
 
+/* Text or bytes by pointer and length. */
 typedef struct rp_handoff_wire_text {
     const char *data;
     size_t length;
@@ -856,6 +862,7 @@ typedef struct rp_handoff_wire_detail {
     rp_handoff_wire_text value;
 } rp_handoff_wire_detail;
 
+/* The answer to a Hello is one of the two. */
 enum { RP_HANDOFF_REPLY_NEGOTIATED = 1, RP_HANDOFF_REPLY_REFUSED = 2 };
 typedef struct rp_handoff_wire_reply {
     uint32_t struct_size;
@@ -924,6 +931,7 @@ typedef struct rp_handoff_queue_options {
     void *time_user_data;
 } rp_handoff_queue_options;
 
+/* `options` may be NULL: all defaults. ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY. */
 RP_HANDOFF_API int32_t rp_handoff_queue_create(const rp_handoff_queue_options *options, rp_handoff_queue **out_queue);
 
 /* Closes the descriptors that are still in it. */
@@ -1095,6 +1103,7 @@ typedef int32_t (*rp_handoff_sample_fn)(void *user_data, uint64_t *out_elapsed_n
 RP_HANDOFF_API int32_t rp_handoff_latency_collect(uint32_t warmup, uint32_t count, rp_handoff_sample_fn sample,
                                                   void *user_data, uint64_t *out_samples_ns);
 
+/* What the samples of one kind amount to. */
 typedef struct rp_handoff_latency_summary {
     uint32_t struct_size;
     uint32_t reserved;
@@ -1107,6 +1116,7 @@ typedef struct rp_handoff_latency_summary {
 RP_HANDOFF_API int32_t rp_handoff_latency_summarize(const uint64_t *samples_ns, size_t count,
                                                     rp_handoff_latency_summary *out_summary);
 
+/* Both kinds side by side; what a handoff saves is the fallback's less its own. */
 typedef struct rp_handoff_latency_comparison {
     uint32_t struct_size;
     uint32_t reserved;

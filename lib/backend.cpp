@@ -35,13 +35,19 @@ Backend::Backend(Config config, std::unique_ptr<TimeSource> time, transport::Pol
 // ---- where brokers come from ----------------------------------------------------------------------------------------
 
 Status Backend::listen(const char *path) {
+    {
+        const Lock lock(mutex_);
+        if (endpoint_) {
+            return Status::limit;
+        }
+    }
+    Result<transport::Endpoint> endpoint = transport::Endpoint::listen(path); // may wait for another process
+    if (!endpoint) {
+        return endpoint.error();
+    }
     const Lock lock(mutex_);
     if (endpoint_) {
         return Status::limit;
-    }
-    Result<transport::Endpoint> endpoint = transport::Endpoint::listen(path);
-    if (!endpoint) {
-        return endpoint.error();
     }
     const Status added = add({endpoint->fd(), false, UniqueFd()});
     if (added == Status::ok) {
@@ -201,22 +207,21 @@ void Backend::remember(const Token &token, Instant now) {
 Result<std::unique_ptr<Offer>> Backend::next_offer(std::optional<Duration> timeout) {
     Instant now = time_->now();
     const Instant until = timeout ? after(now, *timeout) : end_of_time;
+    Lock lock(mutex_);
+    const Departure departure{*this};
     for (;;) {
-        Lock lock(mutex_);
         if (stopped_) {
             return Failure(Status::closed);
         }
         advance(now);
         if (std::unique_ptr<Offer> offer = take_ready()) {
-            if (waiters_ > 0) {
-                poller_.nudge();
-            }
             return offer;
         }
         if (is_due(until, now)) {
             return Failure(Status::timed_out);
         }
-        const Instant wake_at = std::min(until, nearest_deadline());
+        asleep_until_ = nearest_deadline();
+        const Instant wake_at = std::min(until, asleep_until_);
         ++waiters_;
         lock.unlock();
         const Wait waited = time_->wait(poller_.fd(), POLLIN, wake_at);
@@ -226,6 +231,15 @@ Result<std::unique_ptr<Offer>> Backend::next_offer(std::optional<Duration> timeo
         }
         lock.lock();
         --waiters_;
+    }
+}
+
+// Whoever leaves, with what result ever, hands the watch over the nearest deadline to one who stays.
+Backend::Departure::~Departure() {
+    if (backend.waiters_ > 0) {
+        backend.poller_.nudge();
+    } else {
+        backend.asleep_until_ = {};
     }
 }
 
@@ -334,7 +348,8 @@ Instant Backend::nearest_deadline() noexcept {
 
 Instant Backend::next_deadline() noexcept {
     const Lock lock(mutex_);
-    return nearest_deadline();
+    asleep_until_ = nearest_deadline();
+    return asleep_until_;
 }
 
 std::unique_ptr<Offer> Backend::take_ready() {
@@ -412,6 +427,9 @@ void Backend::answered(Connection &connection, bool usable) noexcept {
         rest(connection, now);
     }
     enable_listeners(now);
+    if (nearest_deadline() < asleep_until_) {
+        poller_.nudge();
+    }
 }
 
 Offer::~Offer() {

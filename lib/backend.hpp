@@ -2,7 +2,8 @@
 //
 // One engine that never waits inside (advance), driven by next_offer, which does. Several threads may call next_offer:
 // they all wait on the poller's one descriptor with nothing locked, and whoever wakes does the work under the lock. A
-// thread that leaves with an offer nudges the others, so that there is always one that waits for the nearest deadline.
+// thread that leaves nudges the others, and so does an answer that brings the nearest deadline nearer, so that there is
+// always one that waits for it.
 #pragma once
 
 #include <atomic>
@@ -81,6 +82,10 @@ class Backend : public std::enable_shared_from_this<Backend> {
     using Lock = std::unique_lock<std::mutex>;
 
     struct Nothing {};
+    struct Departure {
+        Backend &backend;
+        ~Departure();
+    };
     struct Listener {
         int fd;
         bool trusted;
@@ -120,6 +125,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
     Connections connections_;
     transport::Poller::Id next_id_ = transport::Poller::first_free_id;
     std::size_t waiters_ = 0;
+    Instant asleep_until_{}; // for what waiters and event loops sleep, unless they are woken; long past while none does
     bool listening_ = true;
     Instant accept_again_at_{}; // after accept(2) found no descriptors
 
