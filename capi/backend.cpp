@@ -166,6 +166,7 @@ int32_t rp_handoff_backend_timeout(rp_handoff_backend *backend, uint64_t *out_ti
 }
 
 int32_t rp_handoff_backend_stop(rp_handoff_backend *backend) {
+    const CancellationOff off; // write(2) is a cancellation point
     const Status status = check_handle(backend);
     if (status == Status::ok) {
         backend->backend->stop();

@@ -35,8 +35,8 @@ int32_t rp_handoff_latency_collect(uint32_t warmup, uint32_t count, rp_handoff_s
             return Status::invalid_argument;
         }
         for (std::uint64_t i = 0; i < std::uint64_t{warmup} + count; ++i) {
-            std::uint64_t ns = 0;
-            if (!callback_succeeded([&] { return sample(user_data, &ns); })) {
+            std::uint64_t ns = UINT64_MAX; // stays so where nothing is filled in
+            if (!callback_succeeded([&] { return sample(user_data, &ns); }) || ns == UINT64_MAX) {
                 return Status::invalid_argument;
             }
             if (i >= warmup) {

@@ -37,7 +37,8 @@ Result<BackendKey> capi::to_backend_key(const rp_handoff_backend_key *key) {
     if (k.instance < RP_HANDOFF_INSTANCE_SHARED || k.instance > RP_HANDOFF_INSTANCE_EXPLICIT) {
         return Failure(Status::invalid_argument);
     }
-    const auto name = to_text(k.instance_name, max_key_text);
+    const bool shared = k.instance == RP_HANDOFF_INSTANCE_SHARED;
+    const auto name = to_text(shared ? nullptr : k.instance_name, max_key_text);
     const auto service = to_text(k.service_name, max_key_text);
     const auto version = to_text(k.service_version, max_key_text);
     const auto hash = to_text(k.executable_hash, max_key_text);

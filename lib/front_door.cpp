@@ -178,7 +178,7 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
     negotiated.negotiated_protocol = wire::negotiated_protocol;
     negotiated.daemon_version = service.version;
     negotiated.backend_pipe = service.backend_endpoint;
-    negotiated.server_capabilities = service.capabilities;
+    negotiated.server_capabilities = service.capabilities & ~wire::capability_handle_passing;
     negotiated.keepalive_interval_secs = service.keepalive_secs;
     negotiated.connection_id = visit.connection_id;
     if (token) {

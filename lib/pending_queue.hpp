@@ -18,8 +18,8 @@ namespace rp::handoff {
 template <class Payload>
 class PendingQueue {
   public:
-    // Zeros are clamped: the capacity to 1, the time to live to 1 ms.
-    explicit PendingQueue(std::size_t capacity = 64, Duration ttl = std::chrono::milliseconds(100)) noexcept
+    // Zeros are clamped: the capacity to 1, the time to live to 1 ms. An empty std::deque may take memory already.
+    explicit PendingQueue(std::size_t capacity = 64, Duration ttl = std::chrono::milliseconds(100))
         : capacity_(std::max<std::size_t>(capacity, 1)), ttl_(ttl.count() == 0 ? std::chrono::milliseconds(1) : ttl) {}
 
     std::size_t pending_len() const noexcept { return entries_.size(); }

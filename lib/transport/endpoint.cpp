@@ -108,7 +108,8 @@ Status bind_privately(int fd, const Address &address) noexcept {
     if (fchmod(fd, 0600) != 0 || bind(fd, address.get(), address.length) != 0) {
         return errno == EADDRINUSE ? Status::path_in_use : Status::system;
     }
-    return listen(fd, backlog) == 0 ? Status::ok : Status::system;
+    // What a umask took from the owner too is given back.
+    return chmod(address.un.sun_path, 0600) == 0 && listen(fd, backlog) == 0 ? Status::ok : Status::system;
 }
 
 bool is_unix_stream(int fd) noexcept {
@@ -139,6 +140,9 @@ tl::expected<UniqueFd, TransportError> dial(const char *path, Instant deadline, 
         const bool late = error == EAGAIN && is_due(deadline, time.now());
         return tl::unexpected(TransportError{late ? Cause::deadline_before_send : cause_of_connect(error), error});
     }
+    // It may be given to the caller, whose writes have no time-out of ours.
+    const timeval none{};
+    setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none);
     return fd;
 }
 
@@ -147,13 +151,15 @@ Result<Endpoint> Endpoint::listen(const char *path) {
         return Failure(Status::path_invalid);
     }
     Endpoint endpoint;
-    endpoint.path_ = path;
-    const Result<UniqueFd> directory = open_directory(endpoint.path_);
+    const std::string whole = path;
+    endpoint.name_ = whole.substr(whole.rfind('/') + 1);
+    Result<UniqueFd> directory = open_directory(whole);
     if (!directory) {
         return Failure(directory.error());
     }
+    endpoint.directory_ = std::move(*directory);
     // Two processes of this user that find the same stale socket must not both replace it.
-    while (flock(directory->get(), LOCK_EX) != 0) {
+    while (flock(endpoint.directory_.get(), LOCK_EX) != 0) {
         if (errno != EINTR) {
             return Failure(Status::system);
         }
@@ -176,14 +182,16 @@ Result<Endpoint> Endpoint::listen(const char *path) {
     endpoint.device_ = info.st_dev;
     endpoint.inode_ = info.st_ino;
     endpoint.owner_ = getpid();
+    flock(endpoint.directory_.get(), LOCK_UN);
     return endpoint;
 }
 
 Endpoint::~Endpoint() {
     struct stat info {};
-    if (socket_ && owner_ == getpid() && lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ &&
+    if (socket_ && owner_ == getpid() &&
+        fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && info.st_dev == device_ &&
         info.st_ino == inode_) {
-        unlink(path_.c_str());
+        unlinkat(directory_.get(), name_.c_str(), 0);
     }
 }
 

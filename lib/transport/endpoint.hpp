@@ -38,7 +38,8 @@ class Endpoint {
     Endpoint() = default;
 
     UniqueFd socket_;
-    std::string path_;
+    UniqueFd directory_; // so that the name is found again after chdir(2)
+    std::string name_;
     dev_t device_ = 0;
     ino_t inode_ = 0;
     pid_t owner_ = 0;

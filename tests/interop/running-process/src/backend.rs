@@ -16,6 +16,7 @@ use running_process::broker::server::handoff::handoff_token::{
 use serde_json::{json, Value};
 
 use crate::args::{self, not_in_place, Failure};
+use crate::endpoint::{Endpoint, Served};
 use crate::receive::{self, Sideband};
 use crate::report::{hex, micros, Report};
 use crate::sabotage::{self, Sabotage};
@@ -29,7 +30,7 @@ enum Mode {
     Late,
     /// Adopt on the 16 bytes and the descriptor alone, for a sender that makes no offer.
     Sideband,
-    /// No handoff at all: serve the accepted connection itself, as the endpoint that clients reconnect to.
+    /// No handoff at all: the endpoint that clients reconnect to.
     Plain,
     Refuse,
     Mismatch,
@@ -91,14 +92,34 @@ fn options(mut parser: Parser) -> Result<Options, Failure> {
 
 pub fn run(parser: Parser) -> Result<(), Failure> {
     let options = options(parser)?;
+    if options.mode == Mode::Plain {
+        return run_plain(&options);
+    }
     let listener = UnixListener::bind(&options.listen).map_err(not_in_place(&options.listen))?;
     eprintln!("rp-peer: listening on {}", options.listen);
     for _ in 0..options.count {
         let (control, _) = listener.accept().map_err(not_in_place("accept"))?;
         let mut report = begin(&options);
-        let outcome = match options.mode {
-            Mode::Plain => serve(control.into(), options.timeout, &mut report, "served"),
-            _ => take(&control, &options, &mut report),
+        let outcome = take(&control, &options, &mut report);
+        report.set("outcome", outcome);
+        report.print();
+    }
+    Ok(())
+}
+
+fn run_plain(options: &Options) -> Result<(), Failure> {
+    let endpoint = Endpoint::bind(&options.listen)?;
+    eprintln!("rp-peer: listening on {}", options.listen);
+    for _ in 0..options.count {
+        let mut report = begin(options);
+        let outcome = match endpoint.serve(options.timeout) {
+            Ok(Served::Byte(byte)) => {
+                report.set("served_byte", byte);
+                "served"
+            }
+            Ok(Served::Probe) => "probed",
+            Ok(Served::Nothing) => failed(&mut report, "end of file, or not a client"),
+            Err(error) => failed(&mut report, error),
         };
         report.set("outcome", outcome);
         report.print();

@@ -5,7 +5,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use interprocess::local_socket::Stream as LocalStream;
 use lexopt::{Arg::Long, Parser};
@@ -24,8 +24,9 @@ use running_process::broker::server::serve::{serve_registered_backend, BrokerSer
 use serde_json::Value;
 
 use crate::args::{self, not_in_place, Failure};
+use crate::endpoint::Endpoint;
 use crate::report::{micros, variant, Report};
-use crate::{endpoint, upstream};
+use crate::upstream;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
@@ -42,12 +43,14 @@ struct Options {
     mode: Mode,
     separate_backend: bool,
     count: usize,
+    linger: Duration,
 }
 
 fn options(mut parser: Parser) -> Result<Options, Failure> {
     let (mut listen, mut service, mut version) = (None, None, None);
     let (mut backend_endpoint, mut handoff_endpoint) = (None, None);
     let (mut mode, mut separate_backend, mut count) = (Mode::Serve, false, 1);
+    let mut linger = Duration::from_secs(2);
     while let Some(arg) = parser.next()? {
         match arg {
             Long("listen") => listen = Some(args::text(&mut parser)?),
@@ -58,6 +61,7 @@ fn options(mut parser: Parser) -> Result<Options, Failure> {
             Long("mode") => mode = mode_of(&args::text(&mut parser)?)?,
             Long("separate-backend") => separate_backend = true,
             Long("count") => count = args::count(&mut parser)?,
+            Long("linger-ms") => linger = args::millis(&mut parser)?,
             other => return Err(other.unexpected().into()),
         }
     }
@@ -65,7 +69,7 @@ fn options(mut parser: Parser) -> Result<Options, Failure> {
     let service = args::required(service, "--service")?;
     let version = args::required(version, "--version")?;
     let backend_endpoint = args::required(backend_endpoint, "--backend-endpoint")?;
-    Ok(Options { listen, service, version, backend_endpoint, handoff_endpoint, mode, separate_backend, count })
+    Ok(Options { listen, service, version, backend_endpoint, handoff_endpoint, mode, separate_backend, count, linger })
 }
 
 fn mode_of(name: &str) -> Result<Mode, Failure> {
@@ -79,18 +83,23 @@ fn mode_of(name: &str) -> Result<Mode, Failure> {
 pub fn run(parser: Parser) -> Result<(), Failure> {
     let options = options(parser)?;
     if !options.separate_backend {
-        endpoint::serve_in_this_process(&options.backend_endpoint)?;
+        Endpoint::bind(&options.backend_endpoint)?.serve_in_background();
     }
-    match options.mode {
-        Mode::Serve => serve(&options),
-        Mode::Hook => hook(&options),
+    let served = match options.mode {
+        Mode::Serve => serve(&options)?,
+        Mode::Hook => hook(&options)?,
+    };
+    if served && !options.separate_backend {
+        // The loop ends with its last Hello; that client may still be about to reconnect.
+        std::thread::sleep(options.linger);
     }
+    Ok(())
 }
 
 /// The production shape. It reports nothing per connection, so the one line comes when the loop has ended.
-fn serve(options: &Options) -> Result<(), Failure> {
+fn serve(options: &Options) -> Result<bool, Failure> {
     let definitions = PathBuf::from(format!("{}.definitions", options.listen));
-    DirBuilder::new().mode(0o700).create(&definitions).map_err(not_in_place("definitions"))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&definitions).map_err(not_in_place("definitions"))?;
     let installed = definition(options)?.install_in(&definitions);
     installed.map_err(not_in_place("service definition"))?;
     let config = BrokerServeConfig::new(
@@ -106,11 +115,11 @@ fn serve(options: &Options) -> Result<(), Failure> {
     }
     let result = serve_registered_backend(config);
     let _ = std::fs::remove_dir_all(&definitions);
-    finished("serve", result)
+    Ok(finished("serve", result))
 }
 
 /// The crate's accept loop, Hello handler and serve path without the probe at the start.
-fn hook(options: &Options) -> Result<(), Failure> {
+fn hook(options: &Options) -> Result<bool, Failure> {
     let backend = RegisteredBackend {
         service_definition: definition(options)?.build().map_err(not_in_place("service definition"))?,
         daemon_version: options.version.clone(),
@@ -130,7 +139,7 @@ fn hook(options: &Options) -> Result<(), Failure> {
         &policy,
         |client, reply| after_hello(options, &registry, client, reply),
     );
-    finished("hook", result)
+    Ok(finished("hook", result))
 }
 
 fn definition(options: &Options) -> Result<ServiceDefinitionBuilder, Failure> {
@@ -139,12 +148,7 @@ fn definition(options: &Options) -> Result<ServiceDefinitionBuilder, Failure> {
     Ok(ServiceDefinitionBuilder::shared_broker(&options.service, executable).min_version(&options.version))
 }
 
-fn after_hello(
-    options: &Options,
-    registry: &Mutex<BackendRegistry>,
-    client: &mut LocalStream,
-    reply: &HelloReply,
-) {
+fn after_hello(options: &Options, registry: &Mutex<BackendRegistry>, client: &mut LocalStream, reply: &HelloReply) {
     let mut report = Report::new("broker").with("mode", "hook").with("event", "hello");
     describe(&mut report, reply);
     if let Some(endpoint) = &options.handoff_endpoint {
@@ -178,18 +182,16 @@ fn describe(report: &mut Report, reply: &HelloReply) {
     }
 }
 
-fn finished<E>(mode: &str, result: Result<(), E>) -> Result<(), Failure>
-where
-    E: std::error::Error,
-{
+/// Prints the last line; whether the loop ran to its end.
+fn finished<E: std::error::Error>(mode: &str, result: Result<(), E>) -> bool {
     let report = Report::new("broker").with("mode", mode).with("event", "finished");
+    let served = result.is_ok();
     match result {
         Ok(()) => report.with("outcome", "served"),
-        Err(error) => report
-            .with("outcome", "failed")
-            .with("error_kind", variant(&error))
-            .with("detail", error.to_string()),
+        Err(error) => {
+            report.with("outcome", "failed").with("error_kind", variant(&error)).with("detail", error.to_string())
+        }
     }
     .print();
-    Ok(())
+    served
 }

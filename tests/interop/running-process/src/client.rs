@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::{Arg::Long, Parser};
 use running_process::broker::client::{
-    connect_to_backend, BackendConnection, BrokerClientError, ConnectBackendRequest,
-    DEFAULT_HANDOFF_READY_TIMEOUT,
+    connect_to_backend, BackendConnection, BrokerClientError, ConnectBackendRequest, DEFAULT_HANDOFF_READY_TIMEOUT,
 };
 use running_process::broker::protocol::Negotiated;
 use serde_json::{json, Value};
@@ -53,8 +52,7 @@ fn options(mut parser: Parser) -> Result<Options, Failure> {
 pub fn run(parser: Parser) -> Result<(), Failure> {
     let options = options(parser)?;
     let self_version = options.self_version.as_deref().unwrap_or(&options.version);
-    let mut request =
-        ConnectBackendRequest::new(&options.broker, &options.service, &options.version, self_version);
+    let mut request = ConnectBackendRequest::new(&options.broker, &options.service, &options.version, self_version);
     request.cached_backend_endpoint = options.cached.as_deref();
     request.adopt_handed_off_connection = options.adopt;
     request.handoff_ready_timeout = options.ready_timeout;
@@ -124,9 +122,9 @@ fn describe_error(report: Report, error: &BrokerClientError) -> Report {
     let report = report.with("outcome", "error").with("error", error.to_string());
     let report = report.with("error_kind", variant(error));
     match error {
-        BrokerClientError::Refused { code, retry_after_ms, .. } => report
-            .with("refused_code", *code as i32)
-            .with("retry_after_ms", *retry_after_ms),
+        BrokerClientError::Refused { code, retry_after_ms, .. } => {
+            report.with("refused_code", *code as i32).with("retry_after_ms", *retry_after_ms)
+        }
         _ => report,
     }
 }

@@ -28,6 +28,7 @@ usage: rp-peer send    --socket PATH --target HOST:PORT|unix:PATH [--dial] [--to
                        [--self-version V] [--cached PATH] [--reply-timeout-ms N]
        rp-peer broker  --listen PATH --service S --version V --backend-endpoint PATH
                        [--handoff-endpoint PATH] [--mode serve|hook] [--separate-backend] [--count N]
+                       [--linger-ms N]
        rp-peer stores  --pending N --iterations K
 backend modes: accept late sideband plain refuse mismatch expired wrong-token wrong-correlation wrong-request-id
                wrong-kind wrong-protocol malformed bad-framing silent close";

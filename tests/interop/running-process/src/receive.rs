@@ -40,12 +40,7 @@ fn receive(stream: &UnixStream, sideband: &mut Sideband) -> rustix::io::Result<u
     // Room for more than one descriptor: a sender that attaches several is to be seen, not hidden by truncation.
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let message = recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut bytes[..wanted])],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let message = recvmsg(stream, &mut [IoSliceMut::new(&mut bytes[..wanted])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     for ancillary in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = ancillary {
             sideband.descriptors.extend(descriptors);

@@ -4,8 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use running_process::broker::protocol::{
-    encode_framed, write_frame, Frame, FrameKind, FramingError, HandoffAck, HandoffOffer,
-    ADMIN_PAYLOAD_PROTOCOL,
+    encode_framed, write_frame, Frame, FrameKind, FramingError, HandoffAck, HandoffOffer, ADMIN_PAYLOAD_PROTOCOL,
 };
 use running_process::broker::server::handoff::wire::handoff_ack_frame;
 
@@ -22,11 +21,7 @@ pub enum Sabotage {
     BadFraming,
 }
 
-pub fn answer(
-    mut stream: &UnixStream,
-    offer: &HandoffOffer,
-    sabotage: Sabotage,
-) -> Result<(), FramingError> {
+pub fn answer(mut stream: &UnixStream, offer: &HandoffOffer, sabotage: Sabotage) -> Result<(), FramingError> {
     match sabotage {
         Sabotage::Malformed => write_frame(&mut stream, &[0xff; 8]).map(drop),
         Sabotage::BadFraming => Ok(stream.write_all(&[2, 0, 0, 0, 0])?),

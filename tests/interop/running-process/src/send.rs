@@ -16,8 +16,8 @@ use running_process::broker::server::handoff::orchestrate_unix::{
     UnixHandoffRequest, UnixHandoffStage,
 };
 use running_process::broker::server::handoff::unix::{
-    try_send_scm_rights, try_send_scm_rights_over, ScmRightsAttempt, ScmRightsResult,
-    UnixFileDescriptor, UnixHandoffSocket,
+    try_send_scm_rights, try_send_scm_rights_over, ScmRightsAttempt, ScmRightsResult, UnixFileDescriptor,
+    UnixHandoffSocket,
 };
 use running_process::broker::server::handoff::windows::WindowsHandleValue;
 use serde_json::Value;
@@ -173,11 +173,7 @@ impl Exchange {
 struct Waiter<'a>(&'a RefCell<Exchange>);
 
 impl UnixHandoffAckWait for Waiter<'_> {
-    fn await_backend_ack(
-        &mut self,
-        token: &HandoffToken,
-        deadline: Instant,
-    ) -> Result<Instant, HandoffDeliveryError> {
+    fn await_backend_ack(&mut self, token: &HandoffToken, deadline: Instant) -> Result<Instant, HandoffDeliveryError> {
         let exchange = &mut *self.0.borrow_mut();
         match exchange.offer_error.take() {
             Some(error) => Err(error),

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::{Arg::Long, Parser};
 use running_process::broker::server::handoff::ack::{HandoffAckRegistry, PendingHandoffBackend};
-use running_process::broker::server::handoff::handoff_token::{
-    HandoffTokenStore, HandoffTokenStoreConfig,
-};
+use running_process::broker::server::handoff::handoff_token::{HandoffTokenStore, HandoffTokenStoreConfig};
 
 use crate::args::{self, not_in_place, Failure};
 use crate::report::Report;

@@ -6,16 +6,12 @@ use std::time::Instant;
 
 use interprocess::local_socket::Stream as LocalStream;
 use interprocess::os::unix::uds_local_socket::Stream as UdsStream;
-use running_process::broker::backend_lib::wire::{
-    read_handoff_offer_with_deadline, BackendHandoffWireError,
-};
+use running_process::broker::backend_lib::wire::{read_handoff_offer_with_deadline, BackendHandoffWireError};
 use running_process::broker::client::BackendConnection;
 use running_process::broker::protocol::{FramingError, HandoffOffer, HelloReply};
 use running_process::broker::server::handoff::unix::{ScmRightsAttempt, ScmRightsError};
 use running_process::broker::server::handoff::wire::WireHandoffDelivery;
-use running_process::broker::server::handoff_serve::{
-    try_complete_negotiated_handoff, ServeHandoffContext,
-};
+use running_process::broker::server::handoff_serve::{try_complete_negotiated_handoff, ServeHandoffContext};
 
 pub const RELEASE: &str = "4.10.21";
 

@@ -1,0 +1,313 @@
+// What every call that takes a handle does with none and with one of another kind. The names in the table are held against
+// the header by header.py, so that no call is forgotten.
+#include "exchange.hpp"
+
+#include <cerrno>
+
+using namespace rp::test;
+
+namespace {
+
+enum class Kind { broker, backend, offer, queue, front_door };
+
+// Calls with a handle that is not of the right kind, and otherwise all right.
+struct Call {
+    const char *name;
+    Kind kind;
+    std::int32_t (*with)(void *handle);
+};
+
+rp_handoff_broker *broker(void *handle) {
+    return static_cast<rp_handoff_broker *>(handle);
+}
+rp_handoff_backend *backend(void *handle) {
+    return static_cast<rp_handoff_backend *>(handle);
+}
+rp_handoff_offer *offer(void *handle) {
+    return static_cast<rp_handoff_offer *>(handle);
+}
+rp_handoff_queue *queue(void *handle) {
+    return static_cast<rp_handoff_queue *>(handle);
+}
+rp_handoff_front_door *front_door(void *handle) {
+    return static_cast<rp_handoff_front_door *>(handle);
+}
+
+const rp_handoff_token some_token = token_of(9);
+const rp_handoff_backend_key some_key = sized<rp_handoff_backend_key>();
+
+rp_handoff_subject some_subject() {
+    auto subject = sized<rp_handoff_subject>();
+    subject.backend = &some_key;
+    return subject;
+}
+
+rp_handoff_service some_service() {
+    auto service = sized<rp_handoff_service>();
+    service.name = "service";
+    service.backend_endpoint = "/nowhere/socket";
+    return service;
+}
+
+const Call calls[] = {
+    {"rp_handoff_broker_issue", Kind::broker,
+     [](void *handle) {
+         Out<rp_handoff_token> out;
+         const std::int32_t status = rp_handoff_broker_issue(broker(handle), "service", 0, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_execute", Kind::broker,
+     [](void *handle) {
+         OutStruct<rp_handoff_outcome> out;
+         const rp_handoff_request request = request_to_nowhere(some_token);
+         const std::int32_t status = rp_handoff_broker_execute(broker(handle), &request, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_acknowledge", Kind::broker,
+     [](void *handle) {
+         Out<std::uint64_t> out;
+         const std::int32_t status = rp_handoff_broker_acknowledge(broker(handle), &some_token, 0, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_revoke", Kind::broker,
+     [](void *handle) { return rp_handoff_broker_revoke(broker(handle), &some_token); }},
+    {"rp_handoff_broker_sweep", Kind::broker,
+     [](void *handle) {
+         Out<std::uint32_t> count;
+         Out<std::int32_t> more;
+         const std::int32_t status = rp_handoff_broker_sweep(broker(handle), 0, nullptr, 0, count.get(), more.get());
+         CHECK(count.untouched());
+         CHECK(more.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_statistics_get", Kind::broker,
+     [](void *handle) {
+         OutStruct<rp_handoff_broker_statistics> out;
+         const std::int32_t status = rp_handoff_broker_statistics_get(broker(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_execute_value", Kind::broker,
+     [](void *handle) {
+         OutStruct<rp_handoff_outcome> out;
+         Out<std::uint64_t> leaked;
+         auto request = sized<rp_handoff_value_request>();
+         request.token = some_token;
+         const std::int32_t status = rp_handoff_broker_execute_value(broker(handle), &request, out.get(), leaked.get());
+         CHECK(out.untouched());
+         CHECK(leaked.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_should_attempt", Kind::broker,
+     [](void *handle) {
+         OutStruct<rp_handoff_decision> out;
+         const rp_handoff_subject subject = some_subject();
+         const std::int32_t status = rp_handoff_broker_should_attempt(broker(handle), &subject, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_record_failure", Kind::broker,
+     [](void *handle) {
+         OutStruct<rp_handoff_decision> out;
+         const std::int32_t status = rp_handoff_broker_record_failure(broker(handle), &some_key,
+                                                                      RP_HANDOFF_REASON_PERMISSION_DENIED, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_record_success", Kind::broker,
+     [](void *handle) { return rp_handoff_broker_record_success(broker(handle), &some_key); }},
+    {"rp_handoff_broker_failure_count", Kind::broker,
+     [](void *handle) {
+         Out<std::uint32_t> out;
+         const std::int32_t status = rp_handoff_broker_failure_count(broker(handle), &some_key, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_broker_accept_failed", Kind::broker,
+     [](void *handle) { return rp_handoff_broker_accept_failed(broker(handle), EMFILE); }},
+    {"rp_handoff_broker_accept_succeeded", Kind::broker,
+     [](void *handle) { return rp_handoff_broker_accept_succeeded(broker(handle)); }},
+    {"rp_handoff_broker_demote", Kind::broker, [](void *handle) { return rp_handoff_broker_demote(broker(handle)); }},
+    {"rp_handoff_front_door_create", Kind::broker,
+     [](void *handle) {
+         Out<rp_handoff_front_door *> out;
+         const std::int32_t status = rp_handoff_front_door_create(broker(handle), nullptr, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_front_door_put_service", Kind::front_door,
+     [](void *handle) {
+         const rp_handoff_service service = some_service();
+         return rp_handoff_front_door_put_service(front_door(handle), &service);
+     }},
+    {"rp_handoff_front_door_remove_service", Kind::front_door,
+     [](void *handle) { return rp_handoff_front_door_remove_service(front_door(handle), "service"); }},
+    {"rp_handoff_front_door_serve", Kind::front_door,
+     [](void *handle) {
+         OutStruct<rp_handoff_visit> visit;
+         OutStruct<rp_handoff_outcome> outcome;
+         const std::int32_t status = rp_handoff_front_door_serve(front_door(handle), 0, visit.get(), outcome.get());
+         CHECK(visit.untouched());
+         CHECK(outcome.untouched());
+         return status;
+     }},
+    {"rp_handoff_queue_enqueue", Kind::queue,
+     [](void *handle) { return rp_handoff_queue_enqueue(queue(handle), 0, 1); }},
+    {"rp_handoff_queue_dequeue", Kind::queue,
+     [](void *handle) {
+         Out<std::int32_t> fd;
+         Out<std::uint64_t> user_data;
+         const std::int32_t status = rp_handoff_queue_dequeue(queue(handle), fd.get(), user_data.get());
+         CHECK(fd.untouched());
+         CHECK(user_data.untouched());
+         return status;
+     }},
+    {"rp_handoff_queue_expire", Kind::queue,
+     [](void *handle) {
+         Out<std::uint32_t> out;
+         const std::int32_t status = rp_handoff_queue_expire(queue(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_queue_length", Kind::queue,
+     [](void *handle) {
+         Out<std::uint32_t> out;
+         const std::int32_t status = rp_handoff_queue_length(queue(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_backend_listen", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_listen(backend(handle), "/nowhere/socket"); }},
+    {"rp_handoff_backend_add_listener", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_add_listener(backend(handle), 0, RP_HANDOFF_TRUST_CALLER); }},
+    {"rp_handoff_backend_add_connection", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_add_connection(backend(handle), 0, RP_HANDOFF_TRUST_CALLER); }},
+    {"rp_handoff_backend_expect", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_expect(backend(handle), &some_token); }},
+    {"rp_handoff_backend_revoke", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_revoke(backend(handle), &some_token); }},
+    {"rp_handoff_backend_consume", Kind::backend,
+     [](void *handle) {
+         return rp_handoff_backend_consume(backend(handle), &some_token, some_token.bytes, sizeof some_token.bytes);
+     }},
+    {"rp_handoff_backend_next_offer", Kind::backend,
+     [](void *handle) {
+         Out<rp_handoff_offer *> out;
+         const std::int32_t status = rp_handoff_backend_next_offer(backend(handle), 0, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_backend_fd", Kind::backend, [](void *handle) { return rp_handoff_backend_fd(backend(handle)); }},
+    {"rp_handoff_backend_timeout", Kind::backend,
+     [](void *handle) {
+         Out<std::uint64_t> out;
+         const std::int32_t status = rp_handoff_backend_timeout(backend(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_backend_stop", Kind::backend, [](void *handle) { return rp_handoff_backend_stop(backend(handle)); }},
+    {"rp_handoff_backend_statistics_get", Kind::backend,
+     [](void *handle) {
+         OutStruct<rp_handoff_backend_statistics> out;
+         const std::int32_t status = rp_handoff_backend_statistics_get(backend(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_offer_info_get", Kind::offer,
+     [](void *handle) {
+         OutStruct<rp_handoff_offer_info> out;
+         const std::int32_t status = rp_handoff_offer_info_get(offer(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_offer_accept", Kind::offer,
+     [](void *handle) {
+         Out<std::int32_t> out;
+         const std::int32_t status = rp_handoff_offer_accept(offer(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_offer_refuse", Kind::offer, [](void *handle) { return rp_handoff_offer_refuse(offer(handle), "no"); }},
+};
+
+// One live handle of each kind.
+struct AllKinds {
+    Broker broker = make_broker();
+    Backend backend = make_backend();
+    HandBroker peer{backend};
+    ClientConnection client;
+    Offer offer;
+    Queue queue = make_queue();
+    FrontDoor front_door = make_front_door(broker);
+
+    AllKinds() {
+        peer.offer(client.fd.get(), some_token);
+        offer = take_offer(backend);
+        REQUIRE(offer);
+    }
+
+    void *of(Kind kind) const {
+        void *const handles[] = {broker.get(), backend.get(), offer.get(), queue.get(), front_door.get()};
+        return handles[static_cast<int>(kind)];
+    }
+};
+
+} // namespace
+
+TEST_CASE("no call works without a handle") {
+    for (const Call &call : calls) {
+        CAPTURE(call.name);
+        CHECK(call.with(nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    }
+}
+
+TEST_CASE("every call reports a live handle of another kind") {
+    const AllKinds handles;
+    for (const Call &call : calls) {
+        CAPTURE(call.name);
+        for (const Kind kind : {Kind::broker, Kind::backend, Kind::offer, Kind::queue, Kind::front_door}) {
+            if (kind != call.kind) {
+                CHECK(call.with(handles.of(kind)) == RP_HANDOFF_ERR_WRONG_HANDLE);
+            }
+        }
+    }
+    // None of the calls did anything to the handle that it was given by mistake.
+    std::int32_t fd = -1;
+    CHECK(rp_handoff_offer_accept(handles.offer.get(), &fd) == RP_HANDOFF_OK);
+    CHECK(handles.client.is_served_by(UniqueFd(fd).get()));
+    CHECK_FALSE(take_offer(handles.backend));
+    issue(handles.broker);
+    std::uint32_t length = 1;
+    CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
+    CHECK(length == 0);
+    CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
+}
+
+TEST_CASE("destroying nothing is allowed") {
+    rp_handoff_broker_destroy(nullptr);
+    rp_handoff_backend_destroy(nullptr);
+    rp_handoff_offer_destroy(nullptr);
+    rp_handoff_queue_destroy(nullptr);
+    rp_handoff_front_door_destroy(nullptr);
+}
+
+TEST_CASE("destroying a handle of another kind does nothing to it") {
+    const AllKinds handles;
+    for (const Kind kind : {Kind::broker, Kind::backend, Kind::offer, Kind::queue, Kind::front_door}) {
+        void *const handle = handles.of(kind);
+        rp_handoff_broker_destroy(kind != Kind::broker ? broker(handle) : nullptr);
+        rp_handoff_backend_destroy(kind != Kind::backend ? backend(handle) : nullptr);
+        rp_handoff_offer_destroy(kind != Kind::offer ? offer(handle) : nullptr);
+        rp_handoff_queue_destroy(kind != Kind::queue ? queue(handle) : nullptr);
+        rp_handoff_front_door_destroy(kind != Kind::front_door ? front_door(handle) : nullptr);
+    }
+    std::uint32_t length = 1;
+    CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
+    CHECK(info_of(handles.offer).correlation_id == 7);
+    CHECK(statistics(handles.backend).unanswered == 1);
+    CHECK(statistics(handles.broker).issued == 0);
+}

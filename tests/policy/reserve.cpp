@@ -1,0 +1,90 @@
+// The room that a deadline map takes in advance, so that what has to be noted down later needs no memory.
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <new>
+
+#include "../unit/allocations.hpp"
+#include "../unit/fakes.hpp"
+#include "deadline_map.hpp"
+
+using namespace rp::handoff;
+using rp::test::allocations;
+using rp::test::at;
+
+using Map = DeadlineMap<int, int, std::hash<int>>;
+
+namespace {
+
+void fill(Map &map, int from, int count) {
+    for (int i = from; i < from + count; ++i) {
+        map.insert(i, at(static_cast<std::uint64_t>(i)), i);
+    }
+}
+
+} // namespace
+
+TEST_CASE("so many insertions as were reserved need no memory, whatever the map holds") {
+    for (const int held : {0, 1, 15, 16, 17, 31, 32, 33, 100}) {
+        for (const int reserved : {1, 2, 15, 16, 17, 64, 1000}) {
+            CAPTURE(held);
+            CAPTURE(reserved);
+            Map map;
+            fill(map, 0, held);
+            map.reserve(static_cast<std::size_t>(reserved));
+            const std::size_t before = allocations();
+            fill(map, held, reserved);
+            CHECK(allocations() == before);
+            for (int i = 0; i < held + reserved; ++i) {
+                REQUIRE(map.find(i).value() == i);
+            }
+        }
+    }
+}
+
+TEST_CASE("the places of erased entries count as reserved") {
+    Map map;
+    fill(map, 0, 10);
+    map.reserve(10);
+    for (int i = 0; i < 5; ++i) {
+        map.erase(map.first());
+    }
+    const std::size_t before = allocations();
+    fill(map, 10, 15);
+    CHECK(allocations() == before);
+    CHECK(map.size() == 20);
+}
+
+TEST_CASE("reserving what is there already takes nothing") {
+    Map map;
+    map.reserve(16);
+    const std::size_t before = allocations();
+    for (std::size_t more = 0; more <= 16; ++more) {
+        map.reserve(more);
+    }
+    CHECK(allocations() == before);
+    map.reserve(17);
+    CHECK(allocations() > before);
+}
+
+TEST_CASE("a reservation for which there is no memory changes nothing") {
+    for (std::size_t nth = 0;; ++nth) {
+        Map map;
+        fill(map, 0, 5);
+        const rp::test::FailAllocation fail(nth);
+        bool failed = false;
+        try {
+            map.reserve(1000);
+        } catch (const std::bad_alloc &) {
+            failed = true;
+        }
+        CHECK(failed == (nth < 2)); // the nodes, then the buckets
+        CHECK(map.size() == 5);
+        for (int i = 0; i < 5; ++i) {
+            CHECK(map.find(i).value() == i);
+        }
+        if (!failed) {
+            break;
+        }
+    }
+}
