@@ -188,9 +188,8 @@ Result<Endpoint> Endpoint::listen(const char *path) {
 
 Endpoint::~Endpoint() {
     struct stat info {};
-    if (socket_ && owner_ == getpid() &&
-        fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && info.st_dev == device_ &&
-        info.st_ino == inode_) {
+    if (socket_ && owner_ == getpid() && fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+        info.st_dev == device_ && info.st_ino == inode_) {
         unlinkat(directory_.get(), name_.c_str(), 0);
     }
 }

@@ -37,10 +37,10 @@ class Writer {
     protozero::basic_pbf_writer<Buffer> pbf_;
 };
 
-// field(message, reader) consumes one field. False if anything was malformed.
+// field(message, reader) consumes one field. False if anything was malformed. depth: see FieldReader.
 template <class Message, class Field>
-bool merge_fields(Message &message, ByteView bytes, Field field) {
-    FieldReader reader(bytes);
+bool merge_fields(Message &message, ByteView bytes, Field field, std::size_t depth = 0) {
+    FieldReader reader(bytes, depth);
     while (reader.next()) {
         field(message, reader);
     }

@@ -8,7 +8,7 @@ namespace rp::handoff::wire {
 
 namespace {
 
-constexpr std::size_t max_group_depth = 100; // prost's recursion limit
+constexpr std::size_t max_depth = 100; // of messages and groups: prost's recursion limit
 
 } // namespace
 
@@ -118,7 +118,7 @@ void FieldReader::skip_value() noexcept {
 // A group ends with the end tag of its own number. Kept as a stack of open groups, so that a peer chooses the depth of
 // an array and not that of our call stack.
 void FieldReader::skip_group() noexcept {
-    std::array<std::uint32_t, max_group_depth> open{tag_};
+    std::array<std::uint32_t, max_depth> open{tag_};
     std::size_t depth = 1;
     while (depth > 0 && !failed_) {
         if (!read_key()) {
@@ -128,7 +128,7 @@ void FieldReader::skip_group() noexcept {
             if (tag_ != open[--depth]) {
                 fail();
             }
-        } else if (depth == max_group_depth) {
+        } else if (depth + depth_ >= max_depth) {
             fail();
         } else if (type_ == group) {
             open[depth++] = tag_;

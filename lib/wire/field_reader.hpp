@@ -14,7 +14,8 @@ namespace rp::handoff::wire {
 
 class FieldReader {
   public:
-    explicit FieldReader(ByteView message) noexcept : rest_(message) {}
+    // depth: how many messages this one is embedded in. They count for how deep groups may be nested.
+    explicit FieldReader(ByteView message, std::size_t depth = 0) noexcept : rest_(message), depth_(depth) {}
 
     // Moves to the next field: false at the end of the message, or at an error.
     bool next() noexcept;
@@ -23,6 +24,7 @@ class FieldReader {
     bool failed() const noexcept { return failed_; }
 
     std::uint32_t tag() const noexcept { return tag_; }
+    std::size_t depth() const noexcept { return depth_; }
 
     // Exactly one of these, or skip(), must be called for each field.
     std::uint64_t varint() noexcept;
@@ -55,6 +57,7 @@ class FieldReader {
     void skip_group() noexcept;
 
     ByteView rest_;
+    std::size_t depth_;
     std::uint32_t tag_ = 0;
     std::uint32_t type_ = 0;
     bool failed_ = false;

@@ -93,9 +93,9 @@ void merge_negotiated_field(Negotiated &negotiated, FieldReader &field) {
 }
 
 // A map's entry is a message of its own; of equal keys the last one counts.
-bool merge_detail(Refused &refused, ByteView bytes) {
+bool merge_detail(Refused &refused, FieldReader &reader) {
     std::pair<std::string_view, std::string_view> entry;
-    const bool valid = merge_fields(entry, bytes, [](auto &pair, FieldReader &field) {
+    const auto merge = [](auto &pair, FieldReader &field) {
         switch (field.tag()) {
         case 1:
             pair.first = field.text();
@@ -106,7 +106,8 @@ bool merge_detail(Refused &refused, ByteView bytes) {
         default:
             field.skip();
         }
-    });
+    };
+    const bool valid = merge_fields(entry, reader.bytes(), merge, reader.depth() + 1);
     refused.details[entry.first] = entry.second;
     return valid;
 }
@@ -126,7 +127,7 @@ void merge_refused_field(Refused &refused, FieldReader &field) {
         refused.code = static_cast<RefusalCode>(field.enumeration());
         break;
     case 5:
-        if (!merge_detail(refused, field.bytes())) {
+        if (!merge_detail(refused, field)) {
             field.reject();
         }
         break;
@@ -145,7 +146,7 @@ void merge_choice(std::optional<Message> &chosen, std::optional<Other> &other, F
     if (!chosen) {
         chosen.emplace();
     }
-    if (!merge_fields(*chosen, reader.bytes(), field)) {
+    if (!merge_fields(*chosen, reader.bytes(), field, reader.depth() + 1)) {
         reader.reject();
     }
 }

@@ -166,7 +166,7 @@ TEST_CASE("a path that cannot be one is refused") {
 }
 
 TEST_CASE("a directory that others can reach into, or that is only a link, is unsafe") {
-    for (const mode_t mode : {0701, 0710, 0740, 0755, 0777, 0500}) {
+    for (const mode_t mode : {0701U, 0710U, 0740U, 0755U, 0777U, 0500U}) {
         const Directory directory(mode);
         CHECK(listen_status(directory.path("socket")) == RP_HANDOFF_ERR_PATH_UNSAFE);
     }

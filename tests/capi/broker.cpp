@@ -96,8 +96,8 @@ TEST_CASE("a token that ended may be drawn again") {
     const Broker broker = make_broker(random.in(sized<rp_handoff_broker_options>()));
     const rp_handoff_token first = issue(broker);
     CHECK(rp_handoff_broker_revoke(broker.get(), &first) == 1);
-    const rp_handoff_token second = issue(broker);
-    CHECK(rp_handoff_token_equal(&first, &second) == 1);
+    const rp_handoff_token same = issue(broker);
+    CHECK(rp_handoff_token_equal(&first, &same) == 1);
 }
 
 TEST_CASE("acknowledge ends a token once and tells how long it waited") {
@@ -218,7 +218,7 @@ TEST_CASE("a sweep without a maximum takes 1024") {
 TEST_CASE("swept items lie as far apart as the caller says, and nothing between them is touched") {
     FakeTime time;
     const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
-    for (const std::size_t surplus : {1, 4, 40}) {
+    for (const std::size_t surplus : {1U, 4U, 40U}) {
         const rp_handoff_token tokens[2] = {issue(broker, "one"), issue(broker, "two")};
         time.now += 5 * second;
         const std::size_t stride = sizeof(rp_handoff_overdue) + surplus;

@@ -143,7 +143,7 @@ TEST_CASE("a backend's tokens live for 30 s by default") {
     FakeTime time;
     const Backend backend = make_backend(time.in(sized<rp_handoff_backend_options>()));
     const rp_handoff_token token = token_of(1);
-    for (const std::uint64_t late : {0, 1}) {
+    for (const std::uint64_t late : {0U, 1U}) {
         REQUIRE(rp_handoff_backend_expect(backend.get(), &token) == RP_HANDOFF_OK);
         time.now += 30 * second - 1 + late;
         CHECK(rp_handoff_backend_consume(backend.get(), &token, token.bytes, 16) ==

@@ -128,7 +128,7 @@ TEST_CASE("a refusal needs no words, and has at most 1024 bytes of them") {
     };
     CHECK(detail_for(nullptr) == "");
     CHECK(detail_for("") == "");
-    for (const std::size_t length : {1023, 1024}) {
+    for (const std::size_t length : {1023U, 1024U}) {
         CHECK(detail_for(std::string(length, 'x').c_str()) == std::string(length, 'x'));
     }
     CHECK(detail_for(std::string(1025, 'x').c_str()) == std::string(1024, 'x'));

@@ -154,7 +154,7 @@ TEST_CASE("expired tokens make room for new ones at the end of their life and no
 }
 
 TEST_CASE("an answer that is read one nanosecond before the deadline completes, one at it does not") {
-    for (const std::uint64_t late : {0, 1}) {
+    for (const std::uint64_t late : {0U, 1U}) {
         HandBackend peer(short_lived());
         const rp_handoff_token issued = issue(peer.broker);
         const auto answer = peer.time.meanwhile;
@@ -291,7 +291,7 @@ TEST_CASE("announcing again starts a new life") {
 }
 
 TEST_CASE("an offer can be accepted one nanosecond before its token's life ends and not at the end") {
-    for (const std::uint64_t late : {0, 1}) {
+    for (const std::uint64_t late : {0U, 1U}) {
         FakeTime time;
         const Backend backend = make_backend(time.in(short_lived_backend()));
         const HandBroker peer(backend);
@@ -335,7 +335,7 @@ TEST_CASE("a used token is remembered for its time to live and no longer") {
 }
 
 TEST_CASE("an offer that does not fit into its time is dropped, on the nanosecond") {
-    for (const std::uint64_t late : {0, 1}) {
+    for (const std::uint64_t late : {0U, 1U}) {
         auto options = sized<rp_handoff_backend_options>();
         options.io_timeout_ns = 100;
         FakeTime time;

@@ -173,7 +173,7 @@ TEST_CASE("a refusal keeps every member, and its details by rising key") {
 }
 
 TEST_CASE("of a list that is longer than its array the rest is left out, and counted") {
-    for (const std::size_t capacity : {0, 1, 2, 3}) {
+    for (const std::size_t capacity : {0U, 1U, 2U, 3U}) {
         Arrays out(capacity);
         if (capacity == 0) {
             out.reply.warnings = nullptr;

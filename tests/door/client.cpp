@@ -156,9 +156,9 @@ TEST_CASE("a cached endpoint is taken without a Hello, but only if both versions
         const char *own;
         bool skips;
     };
-    for (const Case &c : {Case{"1.0", "1.0", true}, Case{nullptr, nullptr, true}, Case{"", nullptr, true},
-                          Case{"1.0", "1.1", false}, Case{"1.0", nullptr, false}, Case{nullptr, "1.0", false},
-                          Case{"1.0", "1.00", false}}) {
+    for (const Case &c :
+         {Case{"1.0", "1.0", true}, Case{nullptr, nullptr, true}, Case{"", nullptr, true}, Case{"1.0", "1.1", false},
+          Case{"1.0", nullptr, false}, Case{nullptr, "1.0", false}, Case{"1.0", "1.00", false}}) {
         ClientScene scene;
         scene.request.wanted_version = c.wanted;
         scene.request.own_version = c.own;

@@ -83,8 +83,7 @@ TEST_CASE("a Hello whose last byte comes one nanosecond before the deadline is s
                 house.act();
             }
         };
-        CHECK(house.serve(guest).visit.result ==
-              (early == 1 ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_DROPPED));
+        CHECK(house.serve(guest).visit.result == (early == 1 ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_DROPPED));
     }
 }
 

@@ -19,8 +19,8 @@ enum : unsigned {
 };
 
 std::int32_t first_code(unsigned reasons) {
-    const std::int32_t codes[] = {RP_HANDOFF_REFUSED_PEER_REJECTED,  RP_HANDOFF_REFUSED_VERSION_UNSUPPORTED,
-                                  RP_HANDOFF_REFUSED_RATE_LIMITED,   RP_HANDOFF_REFUSED_FD_PRESSURE,
+    const std::int32_t codes[] = {RP_HANDOFF_REFUSED_PEER_REJECTED,   RP_HANDOFF_REFUSED_VERSION_UNSUPPORTED,
+                                  RP_HANDOFF_REFUSED_RATE_LIMITED,    RP_HANDOFF_REFUSED_FD_PRESSURE,
                                   RP_HANDOFF_REFUSED_SERVICE_UNKNOWN, RP_HANDOFF_REFUSED_PEER_REJECTED,
                                   RP_HANDOFF_REFUSED_VERSION_BLOCKED};
     std::size_t first = 0;

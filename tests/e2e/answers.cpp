@@ -116,7 +116,8 @@ TEST_CASE("a refusal whose words are not UTF-8 is malformed") {
     Scene scene;
     scene.answer = [&](const ReceivedOffer &offer) {
         Bytes refusal = offer.refused("words");
-        const auto place = std::search(refusal.begin(), refusal.end(), "words", "words" + 5);
+        const std::string_view words = "words";
+        const auto place = std::search(refusal.begin(), refusal.end(), words.begin(), words.end());
         REQUIRE(place != refusal.end());
         *place = 0xFF;
         scene.send(refusal);
@@ -199,7 +200,7 @@ TEST_CASE("an answer whose payload is no message is malformed") {
 }
 
 TEST_CASE("an acceptance of another token is not one of this handoff") {
-    for (const std::size_t changed : {0, 7, 8, 15}) {
+    for (const std::size_t changed : {0U, 7U, 8U, 15U}) {
         check_unrelated(
             [=](const ReceivedOffer &offer) {
                 rp_handoff_token other = offer.token;
@@ -211,7 +212,7 @@ TEST_CASE("an acceptance of another token is not one of this handoff") {
 }
 
 TEST_CASE("an acceptance of a token that is cut, longer or missing is not one of this handoff") {
-    for (const std::size_t length : {0, 15, 17}) {
+    for (const std::size_t length : {0U, 15U, 17U}) {
         check_unrelated(
             [=](const ReceivedOffer &offer) {
                 std::uint8_t bytes[17] = {};
@@ -280,7 +281,7 @@ TEST_CASE("a backend that closes the connection with the offer unread proves not
 }
 
 TEST_CASE("an acceptance one nanosecond before the deadline is in time, and at the deadline it is late") {
-    for (const std::uint64_t early : {1, 0}) {
+    for (const std::uint64_t early : {1U, 0U}) {
         CAPTURE(early);
         Scene scene;
         scene.answer = [&](const ReceivedOffer &offer) {

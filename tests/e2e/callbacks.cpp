@@ -240,7 +240,7 @@ TEST_CASE("a waiter's refusal gives the connection back, its failure does not") 
 }
 
 TEST_CASE("an acceptance that a waiter observed at the deadline is overdue, whatever the clock says") {
-    for (const std::uint64_t late : {0, 1}) {
+    for (const std::uint64_t late : {0U, 1U}) {
         CallbackScene scene;
         scene.callbacks.await = [&](const rp_handoff_await &asked, rp_handoff_await_result &result) {
             scene.time.now = 1;

@@ -36,16 +36,16 @@ TEST_CASE("a program that is started by a backend inherits neither what it liste
     const Directory directory;
     const Backend backend = make_backend();
     REQUIRE(rp_handoff_backend_listen(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
-    const HandBroker first(backend);
-    const HandBroker second(backend);
+    const HandBroker earlier(backend);
+    const HandBroker later(backend);
     const UniqueFd dialled = dial(directory / "backend");
     const ClientConnection client;
-    first.offer(client.fd.get(), token_of(1));
-    second.offer(client.fd.get(), token_of(2));
+    earlier.offer(client.fd.get(), token_of(1));
+    later.offer(client.fd.get(), token_of(2));
     std::size_t sent = 0;
     REQUIRE(rp_handoff_wire_send(dialled.get(), client.fd.get(), token_of(3).bytes, 16, &sent) == RP_HANDOFF_OK);
 
-    const Offer adopted = take_offer(backend); // the second one waits inside, and of the third one only a part is there
+    const Offer adopted = take_offer(backend); // the later one waits inside, and of the third one only a part is there
     std::int32_t fd = -1;
     REQUIRE(rp_handoff_offer_accept(adopted.get(), &fd) == RP_HANDOFF_OK);
     const UniqueFd owned(fd);

@@ -149,7 +149,7 @@ TEST_CASE(
     "a connection from outside may rest for ever, and each of its offers has the io timeout from its first byte") {
     FakeTime time;
     const Backend backend = make_backend(time.in(sized<rp_handoff_backend_options>()));
-    for (const std::uint64_t early : {1, 0}) {
+    for (const std::uint64_t early : {1U, 0U}) {
         CAPTURE(early);
         const HandBroker broker(backend);
         const ClientConnection client;
@@ -173,7 +173,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a broker that dialled may send its next offer within the io timeout after an answer") {
-    for (const std::uint64_t early : {1, 0}) {
+    for (const std::uint64_t early : {1U, 0U}) {
         CAPTURE(early);
         Listening backend;
         RawBroker broker(backend.path);

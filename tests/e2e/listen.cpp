@@ -136,7 +136,7 @@ TEST_CASE("names without permissions, no name, and names that do not fit are no 
 
 TEST_CASE("a path has at most 107 bytes, and one of 107 works for both sides") {
     const Directory directory;
-    for (const std::size_t length : {106, 107}) {
+    for (const std::size_t length : {106U, 107U}) {
         const std::string path = path_of_length(directory, length);
         const Backend backend = make_backend();
         REQUIRE(listen_at(backend, path) == RP_HANDOFF_OK);
@@ -219,20 +219,20 @@ TEST_CASE("of two processes that find the same stale socket exactly one replaces
     const std::string path = directory / "backend";
     for (int round = 0; round < 30; ++round) {
         listener_at(path);
-        Child first(contender(path));
-        Child second(contender(path));
-        REQUIRE(first.hear() == 'r');
-        REQUIRE(second.hear() == 'r');
-        first.say('g');
-        second.say('g');
-        const char answers[2] = {first.hear(), second.hear()};
+        Child one(contender(path));
+        Child other(contender(path));
+        REQUIRE(one.hear() == 'r');
+        REQUIRE(other.hear() == 'r');
+        one.say('g');
+        other.say('g');
+        const char answers[2] = {one.hear(), other.hear()};
         CHECK((answers[0] == won) != (answers[1] == won));
         CHECK((answers[0] == in_use) != (answers[1] == in_use));
         CHECK(dial(path)); // the winner is there
-        first.say('e');
-        second.say('e');
-        CHECK(first.wait() == 0);
-        CHECK(second.wait() == 0);
+        one.say('e');
+        other.say('e');
+        CHECK(one.wait() == 0);
+        CHECK(other.wait() == 0);
         CHECK_FALSE(exists(path));
     }
 }

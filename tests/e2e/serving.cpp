@@ -34,7 +34,7 @@ struct Five {
 
 TEST_CASE("offers are answered in any order, each to its own broker") {
     Five five;
-    for (const std::size_t i : {3, 1, 4, 0, 2}) {
+    for (const std::size_t i : {3U, 1U, 4U, 0U, 2U}) {
         CHECK(accept_and_close(five.offers[i]) == RP_HANDOFF_OK);
         CHECK(five.brokers[i].answer() == acceptance(token_of(static_cast<std::uint8_t>(i))));
     }

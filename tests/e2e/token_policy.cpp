@@ -106,7 +106,7 @@ TEST_CASE("an offer whose token has another length is refused with the length") 
     CHECK(take_offer(desk.backend) == nullptr);
     Bytes answer = read_available(desk.broker.connection.get());
     CHECK(std::string(answer.begin(), answer.end()).find("handoff token is missing") != std::string::npos);
-    for (const std::size_t length : {1, 15, 17, 64, 65, 100}) {
+    for (const std::size_t length : {1U, 15U, 17U, 64U, 65U, 100U}) {
         offer.token_length = length;
         desk.broker.offer(doomed.fd.get(), token_of(0), encoded(offer));
         CHECK(take_offer(desk.backend) == nullptr);
@@ -180,7 +180,7 @@ TEST_CASE("an announcement that was taken back counts for nothing") {
 
 TEST_CASE(
     "an announced token lives for its time to live, to the nanosecond, and a second announcement starts it anew") {
-    for (const std::uint64_t early : {1, 0}) {
+    for (const std::uint64_t early : {1U, 0U}) {
         CAPTURE(early);
         Desk desk(RP_HANDOFF_TOKENS_EXPECTED);
         const rp_handoff_token token = token_of(1);
@@ -227,7 +227,7 @@ TEST_CASE("of two offers of one announced token the first that is accepted has i
 }
 
 TEST_CASE("an offer can be accepted until its token's time to live has passed, to the nanosecond") {
-    for (const std::uint64_t early : {1, 0}) {
+    for (const std::uint64_t early : {1U, 0U}) {
         CAPTURE(early);
         Desk desk;
         const Offer offer = desk.offer(token_of(1));

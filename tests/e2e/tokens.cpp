@@ -99,7 +99,7 @@ TEST_CASE("nothing is sent for a token that was revoked, swept or acknowledged b
 }
 
 TEST_CASE("a token expires at the end of its time to live, and nothing is sent then") {
-    for (const std::uint64_t after : {0, 1}) {
+    for (const std::uint64_t after : {0U, 1U}) {
         FakeTime time;
         const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
         const rp_handoff_token token = issue(broker);
@@ -185,9 +185,9 @@ TEST_CASE("of two threads that execute the same token one hands over, and the ot
     rp_handoff_request request = request_to(path, client.fd.get(), {});
     for (int round = 0; round < 100; ++round) {
         request.token = issue(broker);
-        const auto [first, second] = race(broker, request);
-        CHECK((first == RP_HANDOFF_OK) != (second == RP_HANDOFF_OK));
-        const std::int32_t loser = first == RP_HANDOFF_OK ? second : first;
+        const auto [one, other] = race(broker, request);
+        CHECK((one == RP_HANDOFF_OK) != (other == RP_HANDOFF_OK));
+        const std::int32_t loser = one == RP_HANDOFF_OK ? other : one;
         CHECK((loser == RP_HANDOFF_ERR_TOKEN_IN_USE || loser == RP_HANDOFF_ERR_TOKEN_NOT_PENDING));
     }
     rp_handoff_backend_stop(backend.get());

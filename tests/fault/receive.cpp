@@ -57,7 +57,7 @@ std::int32_t receive_by_hand(int connection, std::size_t length, UniqueFd &out,
 } // namespace
 
 TEST_CASE("a message with any number of descriptors but one is dropped, and all of them are closed") {
-    for (const std::size_t count : {0, 2, 3, 16, 17, 252, 253}) {
+    for (const std::size_t count : {0U, 2U, 3U, 16U, 17U, 252U, 253U}) {
         CAPTURE(count);
         check_dropped([&](RawBroker &broker) {
             send_message(broker.connection.get(), message(), broker.client.fd.get(), count);
@@ -247,7 +247,7 @@ TEST_CASE("callers with sockets of their own get exactly one descriptor, or none
     SocketPair pair;
     const ClientConnection client;
     UniqueFd fd;
-    for (const std::size_t count : {0, 2, 17, 253}) {
+    for (const std::size_t count : {0U, 2U, 17U, 253U}) {
         CAPTURE(count);
         send_message(pair.a.get(), {1, 2, 3}, client.fd.get(), count);
         CHECK(receive_by_hand(pair.b.get(), 3, fd) == RP_HANDOFF_ERR_DESCRIPTORS);

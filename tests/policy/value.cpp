@@ -237,8 +237,9 @@ TEST_CASE("a token revoked at any step ends in a fallback, and its handle leaks"
         CAPTURE(step);
         Scene scene;
         const auto revoke = [&scene] { CHECK(scene.tokens.abandon(scene.token)); };
-        (step == 0 ? scene.duplicator.meanwhile : step == 1 ? scene.channel.meanwhile : scene.waiter.meanwhile) =
-            revoke;
+        (step == 0   ? scene.duplicator.meanwhile
+         : step == 1 ? scene.channel.meanwhile
+                     : scene.waiter.meanwhile) = revoke;
         check_fallback(scene.run().outcome, Stage::acknowledge, Cause::revoked, Ownership::ambiguous);
         CHECK(scene.leaked == backend_handle);
         scene.check_calls(1, 1, 1);

@@ -166,7 +166,7 @@ TEST_CASE("a send that runs out of descriptors begins a time of pressure, with a
             Script next;
             check_objection(next.run(judge.broker, &judge.subject), RP_HANDOFF_REASON_FD_PRESSURE_DISABLED, next);
             CHECK(next.run(judge.broker, nullptr).result == RP_HANDOFF_COMPLETED); // the policy is left alone
-            CHECK(statistics(judge.broker).fd_pressure == 1); // only accepts end it
+            CHECK(statistics(judge.broker).fd_pressure == 1);                      // only accepts end it
             for (int i = 0; i < 3; ++i) {
                 rp_handoff_broker_accept_succeeded(judge.broker.get());
             }
