@@ -5,10 +5,14 @@
 
 namespace rp::handoff {
 
-Duration nearest_rank(const std::uint64_t *sorted_ns, std::size_t count, unsigned percent) noexcept {
+std::size_t nearest_rank_index(std::size_t count, unsigned percent) noexcept {
     // In two steps, so that no count overflows.
     const std::size_t rank = count / 100 * percent + (count % 100 * percent + 99) / 100;
-    return Duration(sorted_ns[std::min(std::max<std::size_t>(rank, 1), count) - 1]);
+    return std::min(std::max<std::size_t>(rank, 1), count) - 1;
+}
+
+Duration nearest_rank(const std::uint64_t *sorted_ns, std::size_t count, unsigned percent) noexcept {
+    return Duration(sorted_ns[nearest_rank_index(count, percent)]);
 }
 
 std::optional<LatencySummary> summarize(const std::uint64_t *samples_ns, std::size_t count) {

@@ -17,7 +17,8 @@ struct LatencySummary {
     Duration p99;
 };
 
-// Element number ceil(n * percent / 100), counted from one, of n > 0 sorted samples.
+// Of n > 0 sorted samples the index of element number ceil(n * percent / 100), counted from one.
+std::size_t nearest_rank_index(std::size_t count, unsigned percent) noexcept;
 Duration nearest_rank(const std::uint64_t *sorted_ns, std::size_t count, unsigned percent) noexcept;
 
 // Nothing for no samples. Sorts a copy.
