@@ -27,6 +27,10 @@ using FrontDoor =
     std::unique_ptr<rp_handoff_front_door, Destroyer<rp_handoff_front_door, rp_handoff_front_door_destroy>>;
 using Offer = std::unique_ptr<rp_handoff_offer, Destroyer<rp_handoff_offer, rp_handoff_offer_destroy>>;
 
+// What a callback may return that is not success.
+constexpr std::int32_t garbage[] = {
+    0, 1, -1, INT32_MIN, INT32_MAX, RP_HANDOFF_CALLBACK_OK + 1, RP_HANDOFF_CALLBACK_OK - 1};
+
 // All zero but for its size.
 template <class T>
 T sized() noexcept {

@@ -64,7 +64,12 @@ class Scene {
         time.meanwhile = [this] { act(); };
     }
 
-    rp_handoff_outcome run() const { return execute(broker, request); }
+    rp_handoff_outcome run() const {
+        const Flags before(connection.a.get());
+        const rp_handoff_outcome outcome = execute(broker, request);
+        CHECK(Flags(connection.a.get()) == before);
+        return outcome;
+    }
 
     void send(const Bytes &bytes) const { write_all(connection.b.get(), bytes); }
     void close() { connection.b.reset(); }

@@ -26,6 +26,20 @@ void check_serves(const Listening &backend) {
     CHECK(accept_and_close(take_offer(backend.backend)) == RP_HANDOFF_OK);
 }
 
+// An offer whose envelope was changed.
+template <class Change>
+Bytes spoilt(Change change) {
+    const Bytes frame = part_of(message(), 16, message().size());
+    auto envelope = sized<rp_handoff_wire_frame>();
+    std::size_t consumed = 0;
+    REQUIRE(rp_handoff_wire_decode_frame(frame.data(), frame.size(), &envelope, &consumed) == RP_HANDOFF_OK);
+    change(envelope);
+    Bytes bytes = part_of(message(), 0, 16);
+    const Bytes changed = encoded(envelope);
+    bytes.insert(bytes.end(), changed.begin(), changed.end());
+    return bytes;
+}
+
 // The backend drops this broker, keeps nothing of it, and serves the next.
 template <class Send>
 void check_dropped(Send send_something) {
@@ -108,6 +122,23 @@ TEST_CASE("a descriptor is closed when the rest of its offer never comes, is cut
     senseless[21] ^= 0xFFU;
     check_dropped(
         [&](RawBroker &broker) { send_message(broker.connection.get(), senseless, broker.client.fd.get(), 1); });
+}
+
+TEST_CASE("an offer in an envelope of another version, kind, protocol, encoding or id is dropped without a word") {
+    const Bytes offers[] = {
+        spoilt([](rp_handoff_wire_frame &frame) { frame.envelope_version = 2; }),
+        spoilt([](rp_handoff_wire_frame &frame) { frame.kind = RP_HANDOFF_KIND_RESPONSE; }),
+        spoilt([](rp_handoff_wire_frame &frame) { frame.kind = 4; }),
+        spoilt([](rp_handoff_wire_frame &frame) { frame.payload_protocol = 0; }),
+        spoilt([](rp_handoff_wire_frame &frame) { frame.payload_encoding = RP_HANDOFF_ENCODING_ZSTD; }),
+        spoilt([](rp_handoff_wire_frame &frame) { frame.request_id += 1; }),
+        spoilt([](rp_handoff_wire_frame &frame) { frame.payload_length -= 1; }),
+    };
+    for (const Bytes &offer : offers) {
+        check_dropped([&](RawBroker &broker) {
+            send_message(broker.connection.get(), offer, broker.client.fd.get(), 1);
+        });
+    }
 }
 
 TEST_CASE("a descriptor is closed when the rest of its offer does not come in time") {

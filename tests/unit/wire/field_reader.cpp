@@ -195,6 +195,12 @@ TEST_CASE("wire types 6 and 7 do not exist") {
     CHECK_FALSE(skips("0f 00"));
     CHECK_FALSE(skips("0b 0e 0c"));
     CHECK_FALSE(skips("0b 0f 0c"));
+    for (const std::string_view hex : {"0e 00", "0f 00"}) {
+        const Bytes message = unhex(hex);
+        FieldReader reader(rp::test::view(message));
+        CHECK_FALSE(reader.next());
+        CHECK(reader.failed());
+    }
 }
 
 TEST_CASE("a group is skipped with all that is in it") {
