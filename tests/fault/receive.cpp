@@ -135,9 +135,8 @@ TEST_CASE("an offer in an envelope of another version, kind, protocol, encoding 
         spoilt([](rp_handoff_wire_frame &frame) { frame.payload_length -= 1; }),
     };
     for (const Bytes &offer : offers) {
-        check_dropped([&](RawBroker &broker) {
-            send_message(broker.connection.get(), offer, broker.client.fd.get(), 1);
-        });
+        check_dropped(
+            [&](RawBroker &broker) { send_message(broker.connection.get(), offer, broker.client.fd.get(), 1); });
     }
 }
 
