@@ -99,7 +99,6 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     }
     control_ = at_frame && with_control;
     end_ += moved.bytes;
-    ++messages_received_;
     return {Got::bytes, Status::ok, 0};
 }
 

@@ -184,6 +184,7 @@ Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
         place.written = place.prologue;
         ++lost_;
         answer_place(i, Answer::Verdict::lost, {});
+        send_unless_drained(now);
         if (adoption == Ledger::Adoption::violated) {
             end(Status::protocol, now);
         }
@@ -191,8 +192,17 @@ Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
     }
     write_prologue(place);
     ++accepted_;
+    Accepted accepted{std::move(place.fd), state_ == State::open};
     answer_place(i, Answer::Verdict::adopted, {});
-    return Accepted{std::move(place.fd), state_ == State::open};
+    send_unless_drained(now);
+    return accepted;
+}
+
+// Whoever takes events sends the answers when he took the last; an answer that comes at another time leaves at once.
+void Receiving::send_unless_drained(Instant now) {
+    if (!draining_) {
+        advance(now);
+    }
 }
 
 void Receiving::write_prologue(Place &place) noexcept {
@@ -203,8 +213,11 @@ void Receiving::write_prologue(Place &place) noexcept {
 }
 
 Status Receiving::refuse(Index i, std::string_view text) noexcept {
+    const Instant now = time_.now();
     const Lock lock(mutex_);
-    return refuse_locked(i, text);
+    const Status status = refuse_locked(i, text);
+    send_unless_drained(now);
+    return status;
 }
 
 Status Receiving::refuse_locked(Index i, std::string_view text) noexcept {
@@ -223,13 +236,25 @@ Status Receiving::refuse_locked(Index i, std::string_view text) noexcept {
 
 void Receiving::release(Index i) noexcept {
     const Instant now = time_.now();
-    const Lock lock(mutex_);
-    refuse_locked(i, "the backend dropped the offer");
+    // In a forked child another thread may have held the lock, for ever; and neither ledger nor socket is the child's.
+    Lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        if (in_forked_child()) {
+            return;
+        }
+        lock.lock();
+    }
     Place &place = places_[i];
+    if (place.phase == Phase::given && in_forked_child()) {
+        place.fd.reset();
+        return;
+    }
+    refuse_locked(i, "the backend dropped the offer");
     place.payload.clear();
     place.token.wipe();
     place.phase = Phase::free;
     free_.push_back(i);
+    send_unless_drained(now);
     resume(now);
 }
 
@@ -258,7 +283,7 @@ void Receiving::answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict
     encode_answer(answers_.data() + at, answer);
 }
 
-void Receiving::pump(Instant now) {
+void Receiving::pump(Instant) {
     blocked_ = false;
     while (state_ == State::open && !blocked_ && !link_.has_unsent() && answers_sent_ < answers_.size()) {
         blocked_ = !send_answers();
@@ -267,7 +292,6 @@ void Receiving::pump(Instant now) {
         answers_.clear();
         answers_sent_ = 0;
     }
-    static_cast<void>(now);
 }
 
 // One frame of them. False if the socket takes nothing now.
