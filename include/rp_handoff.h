@@ -20,6 +20,10 @@
  *   rp_handoff_broker_destroy                             rp_handoff_offer_destroy
  *                                                     rp_handoff_backend_destroy
  *
+ *   That is the v1 exchange: one connection to the backend for each handoff, and a wire that peers in other languages speak
+ *   already. Where both ends use this library, a SESSION (see there) is cheaper and knows better: many handoffs share one
+ *   connection, any event loop can drive it, and no outcome is ever AMBIGUOUS.
+ *
  * OWNERSHIP OF THE CONNECTION
  *
  *   Every outcome says who may use the connection from now on:
@@ -29,7 +33,7 @@
  *     BACKEND    The backend has adopted it. close(2) your copy; do not shutdown(2), which acts on all duplicates.
  *     AMBIGUOUS  The backend may or may not have adopted it. Treat it as BACKEND: close(2) only, never serve or proxy
  *                it. If the backend did adopt it the client is served; otherwise it sees the end of its connection
- *                and reconnects. This can happen only once the descriptor has left.
+ *                and reconnects. This can happen only once the descriptor has left, and never in a session.
  *
  * OWNERSHIP OF DESCRIPTORS
  *

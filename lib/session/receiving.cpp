@@ -281,6 +281,7 @@ void Receiving::answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict
     const std::size_t at = answers_.size();
     answers_.resize(at + Answer::fixed_size + answer.text.size());
     encode_answer(answers_.data() + at, answer);
+    ++answer_count_;
 }
 
 void Receiving::pump(Instant) {
@@ -296,15 +297,10 @@ void Receiving::pump(Instant) {
 
 // One frame of them. False if the socket takes nothing now.
 bool Receiving::send_answers() noexcept {
-    ByteView rest(answers_.data() + answers_sent_, answers_.size() - answers_sent_);
-    std::uint16_t count = 0;
-    std::size_t size = 0;
-    for (ByteView next = rest; !next.empty() && next_answer(next); ++count) {
-        const std::size_t with_next = rest.size() - next.size();
-        if (with_next > max_answers_frame - header_size) {
-            break;
-        }
-        size = with_next;
+    std::size_t size = answers_.size() - answers_sent_;
+    std::uint16_t count = answer_count_;
+    if (size > max_answers_frame - header_size) {
+        size = some_answers(count);
     }
     std::array<std::uint8_t, header_size> header{};
     encode_header(header.data(), {FrameKind::answers, count, static_cast<std::uint32_t>(size)});
@@ -312,12 +308,28 @@ bool Receiving::send_answers() noexcept {
     const transport::Sent sent = link_.send(nullptr, 0, pieces.data(), pieces.size());
     if (sent.os_error == 0) {
         answers_sent_ += size;
+        answer_count_ = static_cast<std::uint16_t>(answer_count_ - count);
         return true;
     }
     if (sent.os_error != EAGAIN && sent.os_error != ENOBUFS) {
         end(Status::closed, now_);
     }
     return false;
+}
+
+// How many of the items fit into one frame, and their size.
+std::size_t Receiving::some_answers(std::uint16_t &count) const noexcept {
+    const ByteView rest(answers_.data() + answers_sent_, answers_.size() - answers_sent_);
+    std::size_t size = 0;
+    count = 0;
+    for (ByteView next = rest; next_answer(next); ++count) {
+        const std::size_t with_next = rest.size() - next.size();
+        if (with_next > max_answers_frame - header_size) {
+            break;
+        }
+        size = with_next;
+    }
+    return size;
 }
 
 // ---- the end --------------------------------------------------------------------------------------------------------
