@@ -67,7 +67,6 @@ class Receiving final : public Session {
     Status on_greeting(const Link::Frame &frame) override;
     Status on_frame(const Link::Frame &frame) override;
     bool on_goodbye(Instant) override { return false; }
-    Instant on_close(Instant now) override { return rp::handoff::after(now, config_.open_timeout); }
     void on_end(Status, Instant) noexcept override {} // what is pending in the ledger may still be adopted
     void on_time(Instant) override {}
     void pump(Instant) override;
@@ -76,7 +75,8 @@ class Receiving final : public Session {
     Instant nearest_deadline() const noexcept override { return end_of_time; }
     bool take_event(Event &event) override;
     bool has_event() const noexcept override { return !ready_.empty(); }
-    bool is_done() const noexcept override { return state_ != State::open; } // the broker ends it
+    bool is_done() const noexcept override { return unanswered_ == 0 && answers_.empty(); }
+    bool is_first_to_end() const noexcept override { return false; }
     bool reads_control() const noexcept override { return true; }
     bool may_block_in_read() const noexcept override { return !blocked_; }
     Statistics count() const noexcept override;

@@ -170,6 +170,10 @@ void Session::read_now(Instant now) {
 }
 
 void Session::handle(const Link::Read &read, Instant now) {
+    if (!has_outlet()) { // ended by another thread in the meantime
+        link_.beside().descriptors.clear();
+        return;
+    }
     switch (read.got) {
     case Link::Got::nothing:
         return;
@@ -241,25 +245,39 @@ void Session::end(Status why, Instant now) noexcept {
     state_ = State::ended;
     why_ = why;
     on_end(why, now);
+    if (!reading_) {
+        link_.beside().descriptors.clear(); // or else by the thread that reads
+    }
     closed_event_ = true;
     announce();
     ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
 }
 
-// An orderly end: goodbye when nothing new comes from us, half-closed when nothing is left to do, ended with the peer.
+// An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, which
+// has so long for it. The broker half-closes then, the backend may not: an offer may be on its way to it.
 void Session::close_if_done(Instant now) {
-    if (closing_ && state_ == State::open && !goodbye_sent_) {
-        send_goodbye();
-    }
-    if ((closing_ || peer_closing_) && state_ == State::open && !half_closed_ && is_done() && !link_.has_unsent()) {
-        ::shutdown(link_.socket(), SHUT_WR);
-        half_closed_ = true;
-        close_until_ = after(now, config_.open_timeout);
-    }
     if (closing_ && (state_ == State::dialling || state_ == State::greeting) && is_done()) {
         end(Status::ok, now);
     }
-    if (half_closed_ && state_ == State::open && is_due(close_until_, now)) {
+    if (state_ != State::open || !(closing_ || peer_closing_)) {
+        return;
+    }
+    const bool done = is_done();
+    if (!goodbye_sent_ && (closing_ || (done && is_first_to_end()))) {
+        send_goodbye();
+    }
+    if (!done || !goodbye_sent_ || link_.has_unsent()) {
+        close_until_ = end_of_time;
+        return;
+    }
+    if (close_until_ == end_of_time) {
+        close_until_ = after(now, config_.open_timeout);
+    }
+    if (is_first_to_end() && !half_closed_) {
+        half_closed_ = true;
+        ::shutdown(link_.socket(), SHUT_WR);
+    }
+    if (is_due(close_until_, now)) {
         end(Status::timed_out, now);
     }
 }
@@ -451,7 +469,6 @@ void Session::close() {
     const Instant now = time_.now();
     const Lock lock(mutex_);
     closing_ = true;
-    close_until_ = on_close(now);
     advance(now);
     if (waiters_ > 0) {
         readable_.notify_all();

@@ -129,7 +129,6 @@ class Session {
     virtual Status on_greeting(const Link::Frame &frame) = 0;  // state greeting
     virtual Status on_frame(const Link::Frame &frame) = 0;     // state open. frame_incomplete: it has to wait
     virtual bool on_goodbye(Instant now) = 0;                  // the peer begins nothing new; whether that is an event
-    virtual Instant on_close(Instant now) = 0;                 // by this side; by when the peer has to do its part
     virtual void on_end(Status why, Instant now) noexcept = 0; // state is ended now
     virtual void on_time(Instant now) = 0;                     // something may be due
     virtual void pump(Instant now) = 0;                        // something may be sent
@@ -137,7 +136,8 @@ class Session {
     virtual Instant nearest_deadline() const noexcept = 0;
     virtual bool take_event(Event &event) = 0;
     virtual bool has_event() const noexcept = 0;
-    virtual bool is_done() const noexcept = 0; // closing: nothing is left to do
+    virtual bool is_done() const noexcept = 0;         // closing: nothing is left to do for this side
+    virtual bool is_first_to_end() const noexcept = 0; // of the two
     virtual bool reads_control() const noexcept = 0;
     virtual bool reads_again() noexcept = 0;             // more is likely to be there at once
     virtual bool may_block_in_read() const noexcept = 0; // nothing but its peer can make it do something
