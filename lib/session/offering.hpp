@@ -90,6 +90,7 @@ class Offering final : public Session {
     Status on_greeting(const Link::Frame &frame) override;
     Status on_frame(const Link::Frame &frame) override;
     bool on_goodbye(Instant now) override;
+    void on_broken_pipe(Instant now) noexcept override { end(Status::closed, now); }
     void on_end(Status why, Instant now) noexcept override;
     void on_time(Instant now) override;
     void pump(Instant now) override;

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "../clock.hpp"
 #include "../orchestrate.hpp"
@@ -129,6 +130,7 @@ class Session {
     virtual Status on_greeting(const Link::Frame &frame) = 0;  // state greeting
     virtual Status on_frame(const Link::Frame &frame) = 0;     // state open. frame_incomplete: it has to wait
     virtual bool on_goodbye(Instant now) = 0;                  // the peer begins nothing new; whether that is an event
+    virtual void on_broken_pipe(Instant now) noexcept = 0;     // what this side sends reaches nobody
     virtual void on_end(Status why, Instant now) noexcept = 0; // state is ended now
     virtual void on_time(Instant now) = 0;                     // something may be due
     virtual void pump(Instant now) = 0;                        // something may be sent
@@ -150,8 +152,6 @@ class Session {
     void opened() noexcept;
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
-    void watch_output(bool wanted) noexcept;
-    void send_goodbye() noexcept;
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
@@ -183,6 +183,11 @@ class Session {
     void close_if_done(Instant now);
     void parse(Instant now);
     void stall(bool stalled) noexcept;
+    void watch_output(bool wanted) noexcept;
+    void watch() noexcept;
+    void nudge() noexcept;
+    void wake_sleepers() noexcept;
+    void send_goodbye() noexcept;
     void read_now(Instant now);
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
@@ -192,6 +197,10 @@ class Session {
     std::size_t waiters_ = 0;
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
+    Instant read_until_{};    // until when a thread waits for the poller
+    Instant told_{};          // what next_deadline answered last,
+    std::thread::id told_to_; // and whom
+    bool watched_ = false;    // the socket, by the poller
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;
