@@ -158,6 +158,7 @@ void Session::advance(Instant now) {
         watch_output(link_.has_unsent() || wants_output());
     }
     close_if_done(now);
+    wake_sleepers();
 }
 
 void Session::read_now(Instant now) {
@@ -274,10 +275,16 @@ void Session::send_goodbye() noexcept {
     watch_output(link_.has_unsent() || !goodbye_sent_ || wants_output());
 }
 
-void Session::announce() noexcept {
-    if (!inside_ && !nudged_) {
+void Session::nudge() noexcept {
+    if (!nudged_) {
         nudged_ = true;
         poller_.nudge();
+    }
+}
+
+void Session::announce() noexcept {
+    if (!inside_) {
+        nudge();
     }
 }
 
@@ -305,7 +312,17 @@ Instant Session::wake_at() const noexcept {
 
 Instant Session::next_deadline() noexcept {
     const Lock lock(mutex_);
-    return wake_at();
+    return told_until_ = wake_at();
+}
+
+// Another thread's call may bring a deadline that is earlier than what a loop or a thread sleeps for.
+void Session::wake_sleepers() noexcept {
+    if (wake_at() < std::max(told_until_, reader_until_)) {
+        nudge();
+        if (waiters_ > 0) {
+            readable_.notify_all();
+        }
+    }
 }
 
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
@@ -324,6 +341,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
         return now;
     }
     reading_ = true;
+    reader_until_ = until;
     const bool control = reads_control();
     direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
     Link::Read read{Link::Got::nothing, Status::ok, 0};
@@ -343,6 +361,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     }
     lock.lock();
     reading_ = false;
+    reader_until_ = Instant();
     inside_ = inside;
     if (direct) {
         handle(read, now);
@@ -367,6 +386,7 @@ void Session::process() {
     const Instant now = time_.now();
     const Lock lock(mutex_);
     inside_ = true;
+    told_until_ = Instant();
     if (nudged_) {
         nudged_ = false;
         poller_.take_nudge();
@@ -404,6 +424,8 @@ void Session::flush() {
     const Lock lock(mutex_);
     if (state_ == State::open) {
         advance(now);
+    } else {
+        wake_sleepers(); // a submit before the hellos
     }
 }
 

@@ -184,6 +184,8 @@ class Session {
     void parse(Instant now);
     void stall(bool stalled) noexcept;
     void read_now(Instant now);
+    void nudge() noexcept;
+    void wake_sleepers() noexcept;
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
     const pid_t owner_ = getpid();
@@ -192,6 +194,8 @@ class Session {
     std::size_t waiters_ = 0;
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
+    Instant told_until_{};   // what next_deadline said, until the next process
+    Instant reader_until_{}; // when the reader wakes by itself
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;
