@@ -310,12 +310,13 @@ void Session::nudge() noexcept {
     }
 }
 
-// Those who wait, or were told how long to, before there was something that is due sooner.
+// Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
 void Session::wake_sleepers() noexcept {
-    const Instant wake = wake_at();
-    if (wake < read_until_ || (wake < told_ && told_to_ != std::this_thread::get_id())) {
-        read_until_ = told_ = Instant();
+    if (wake_at() < std::max(told_until_, reader_until_)) {
         nudge();
+        if (waiters_ > 0) {
+            readable_.notify_all();
+        }
     }
 }
 
@@ -356,9 +357,7 @@ Instant Session::wake_at() const noexcept {
 
 Instant Session::next_deadline() noexcept {
     const Lock lock(mutex_);
-    told_ = wake_at();
-    told_to_ = std::this_thread::get_id();
-    return told_;
+    return told_until_ = wake_at();
 }
 
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
@@ -379,7 +378,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     reading_ = true;
     const bool control = reads_control();
     direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
-    read_until_ = direct ? Instant() : until;
+    reader_until_ = direct ? Instant() : until;
     Link::Read read{Link::Got::nothing, Status::ok, 0};
     Wait waited = Wait::ready;
     lock.unlock();
@@ -397,7 +396,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     }
     lock.lock();
     reading_ = false;
-    read_until_ = Instant();
+    reader_until_ = Instant();
     inside_ = inside;
     if (direct) {
         handle(read, now);
@@ -423,6 +422,7 @@ void Session::process() {
     const Lock lock(mutex_);
     inside_ = true;
     draining_ = false;
+    told_until_ = Instant();
     if (nudged_) {
         nudged_ = false;
         poller_.take_nudge();
@@ -466,7 +466,7 @@ void Session::flush() {
     if (state_ == State::open) {
         advance(now);
     } else {
-        wake_sleepers();
+        wake_sleepers(); // a submit before the hellos
     }
 }
 

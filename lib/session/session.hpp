@@ -189,6 +189,8 @@ class Session {
     void wake_sleepers() noexcept;
     void send_goodbye() noexcept;
     void read_now(Instant now);
+    void nudge() noexcept;
+    void wake_sleepers() noexcept;
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
     const pid_t owner_ = getpid();
@@ -197,10 +199,9 @@ class Session {
     std::size_t waiters_ = 0;
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
-    Instant read_until_{};    // until when a thread waits for the poller
-    Instant told_{};          // what next_deadline answered last,
-    std::thread::id told_to_; // and whom
-    bool watched_ = false;    // the socket, by the poller
+    Instant told_until_{};   // what next_deadline said, until the next process
+    Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before
+    bool watched_ = false;   // the socket, by the poller
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;
