@@ -131,20 +131,21 @@ void Backend::take_events(std::uint32_t number, Session &session) {
     }
 }
 
-// Brokers here are honest, so that whatever goes wrong is no breach of the protocol.
+// Brokers here are honest, so that whatever goes wrong is no breach of the protocol; but there may have been no descriptor
+// left for the ledger.
 void Backend::on_closed(Session &session, std::int32_t status) {
     check_counters(session);
     session.is_lost = true;
-    if (status == RP_HANDOFF_ERR_PROTOCOL || status <= RP_HANDOFF_ERR_FRAME_INCOMPLETE) {
+    const bool is_excused = status == RP_HANDOFF_ERR_DESCRIPTORS && character_.is_short;
+    if (!is_excused && (status == RP_HANDOFF_ERR_PROTOCOL || status <= RP_HANDOFF_ERR_FRAME_INCOMPLETE)) {
         self_.table.violation("a backend's session ended: %s", rp_handoff_strerror(status));
     }
 }
 
 bool Backend::is_idle() const {
     return sessions_.size() == self_.table.brokers && late_.empty() && server_.size() == 0 &&
-           std::all_of(sessions_.begin(), sessions_.end(), [](const auto &entry) {
-               return entry.second.is_open && entry.second.paused_until_ns == 0;
-           });
+           std::all_of(sessions_.begin(), sessions_.end(),
+                       [](const auto &entry) { return entry.second.is_open && entry.second.paused_until_ns == 0; });
 }
 
 std::uint64_t Backend::next_due_ns() const {

@@ -14,16 +14,16 @@ void check_outcome(const Self &self, const Arrival &arrival, const rp_handoff_ev
     const bool is_back = is_brokers && !arrival.is_duplicated;
     if ((!is_brokers && event.ownership != RP_HANDOFF_OWNER_BACKEND) || outcome.ownership != event.ownership ||
         (outcome.result == RP_HANDOFF_COMPLETED) == is_brokers || event.fd != (is_back ? arrival.fd : -1)) {
-        self.table.violation("attempt %u: event of owner %d with descriptor %d, outcome %d of owner %d", arrival.attempt,
-                             event.ownership, event.fd, outcome.result, outcome.ownership);
+        self.table.violation("attempt %u: event of owner %d with descriptor %d, outcome %d of owner %d",
+                             arrival.attempt, event.ownership, event.fd, outcome.result, outcome.ownership);
     }
 }
 
 } // namespace
 
 Broker::Broker(const Self &self, int listener)
-    : self_(self), random_(self.random()), server_(self, loop_), listener_(listener),
-      patience_(random_.between(2, 6)), destroys_sessions_(random_.percent(50)) {
+    : self_(self), random_(self.random()), server_(self, loop_), listener_(listener), patience_(random_.between(2, 6)),
+      destroys_sessions_(random_.percent(50)) {
     rp_handoff_broker_options options{};
     options.struct_size = sizeof options;
     options.max_pending = 8192;
@@ -114,7 +114,8 @@ void Broker::on_outcome(Link &link, const rp_handoff_event &event, const rp_hand
     const auto found = arrivals_.find(serial);
     if (found == arrivals_.end() || found->second.link != static_cast<int>(link.index()) ||
         found->second.id != event.id) {
-        self_.table.violation("an outcome of nothing in flight: %llu", static_cast<unsigned long long>(event.user_data));
+        self_.table.violation("an outcome of nothing in flight: %llu",
+                              static_cast<unsigned long long>(event.user_data));
         return;
     }
     Arrival &arrival = found->second;
@@ -152,7 +153,8 @@ void Broker::settle_here(std::uint32_t serial) {
     const Arrival &arrival = found->second;
     if (random_.percent(70)) {
         add(self_.life().broker.served);
-        server_.adopt(UniqueFd(arrival.fd), arrival.attempt, {arrival.early.data(), arrival.early.size()}, {nullptr, 0});
+        server_.adopt(UniqueFd(arrival.fd), arrival.attempt, {arrival.early.data(), arrival.early.size()},
+                      {nullptr, 0});
     } else {
         add(self_.life().broker.ended);
         server_.end(UniqueFd(arrival.fd), arrival.attempt);
@@ -194,8 +196,7 @@ void Broker::drop_in_flight(Link &link) {
 
 bool Broker::is_idle() const {
     return arrivals_.empty() && server_.size() == 0 &&
-           std::all_of(links_.begin(), links_.end(),
-                       [](const Link &link) { return link.is_open() && link.in_flight() == 0; });
+           std::all_of(links_.begin(), links_.end(), [](const Link &link) { return link.is_at_rest(); });
 }
 
 std::uint64_t Broker::next_due_ns() const {
@@ -220,7 +221,7 @@ void Broker::run() {
             }
         }
         offer_ready();
-        if (self_.table.phase == Phase::quiet && is_idle() && !self_.has_reported()) {
+        if (self_.table.phase == Phase::settling && is_idle() && !self_.has_reported()) {
             self_.report(static_cast<std::uint32_t>(links_.size()));
         }
     }

@@ -53,8 +53,7 @@ void Clients::begin() {
     connection.wants_prologue = self_.with_prologues && random_.percent(30);
     self_.table.attempt(number).wants_prologue = connection.wants_prologue ? 1 : 0;
     open(connection);
-    append(connection.outgoing,
-           Opening{number, connection.length, connection.wants_prologue ? 1u : 0u, ~number});
+    append(connection.outgoing, Opening{number, connection.length, connection.wants_prologue ? 1u : 0u, ~number});
     send_piece(connection);
 }
 
@@ -148,7 +147,8 @@ void Clients::on_record(Connection &connection, const Record &record) {
         connection.serial = record.serial;
         const bool is_backend = record.life < table.lives() && table.life(record.life).role == Role::backend;
         if (connection.has_prologue != (connection.wants_prologue && is_backend)) {
-            table.violation("attempt %u: prologue %s", connection.attempt, connection.has_prologue ? "twice" : "missing");
+            table.violation("attempt %u: prologue %s", connection.attempt,
+                            connection.has_prologue ? "twice" : "missing");
         }
     }
     if (record.kind != record_answer || record.life != attempt.served_by || record.serial != connection.serial) {
@@ -224,22 +224,24 @@ void Clients::end_held() {
     held_.resize(kept);
 }
 
-// Whether what this client waits for is in the hands of a process that is stopped, so that it can only wait: the backend
-// that is held has taken it, or had it offered by a broker that did not live to take it back.
+// Whether this client can only wait, since one backend is stopped: that one has taken the connection; or it has a duplicate
+// in its queue, and whoever had the connection was killed, or destroyed the session with it in flight, so that nobody was
+// there to end it.
 bool Clients::may_wait(const Connection &connection) const {
     Table &table = self_.table;
     const std::uint32_t held = table.held_backend;
-    const Attempt &attempt = table.attempt(connection.attempt);
-    const auto is_held = [&](std::uint32_t life) { return life != 0 && table.life(life).index + 1 == held; };
-    const auto is_over = [&](std::uint32_t life) { return life != 0 && table.life(life).fate != Fate::running; };
     if (held == 0) {
         return false;
     }
+    const Attempt &attempt = table.attempt(connection.attempt);
     const std::uint32_t owner = attempt.owner;
-    if (owner != 0) {
-        return table.life(owner).role == Role::backend && is_held(owner);
+    const std::uint32_t taker = owner != 0 ? owner : attempt.verdict.load();
+    if (taker != 0 && table.life(taker).role == Role::backend && table.life(taker).index + 1 == held) {
+        return true;
     }
-    return is_held(attempt.verdict) || (attempt.offered == held && (is_over(attempt.broker) || attempt.is_dropped != 0));
+    const auto is_over = [&](std::uint32_t life) { return life != 0 && table.life(life).fate != Fate::running; };
+    const bool is_left = taker != 0 ? is_over(taker) : is_over(attempt.broker) || attempt.is_dropped != 0;
+    return (attempt.offered >> (held - 1) & 1) != 0 && is_left;
 }
 
 void Clients::count_open() {
@@ -273,7 +275,7 @@ void Clients::run() {
         if (table.phase != Phase::running) {
             count_open();
         }
-        if (table.phase == Phase::quiet && connections_.empty() && !self_.has_reported()) {
+        if (table.phase == Phase::settling && connections_.empty() && !self_.has_reported()) {
             self_.report(0);
         }
     }

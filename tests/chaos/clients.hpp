@@ -20,8 +20,7 @@ struct ClientOptions {
 
 class Clients {
   public:
-    Clients(const Self &self, const ClientOptions &options)
-        : self_(self), options_(options), random_(self.random()) {}
+    Clients(const Self &self, const ClientOptions &options) : self_(self), options_(options), random_(self.random()) {}
 
     void run();
 
@@ -29,10 +28,10 @@ class Clients {
     struct Connection {
         UniqueFd fd;
         std::uint32_t attempt = 0;
-        std::uint32_t broker = 0;       // its index
-        std::uint32_t broker_ends = 0;  // when the attempt began
-        std::uint32_t length = 0;       // numbered bytes to send
-        std::uint32_t sent = 0;         // or put into outgoing
+        std::uint32_t broker = 0;      // its index
+        std::uint32_t broker_ends = 0; // when the attempt began
+        std::uint32_t length = 0;      // numbered bytes to send
+        std::uint32_t sent = 0;        // or put into outgoing
         std::uint32_t answered = 0;
         std::uint32_t serial = 0;       // of the server's
         std::uint32_t padding_left = 0; // of a prologue that is being read

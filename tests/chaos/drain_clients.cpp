@@ -11,7 +11,7 @@ namespace rp::chaos {
 
 namespace {
 
-constexpr std::uint32_t piece = 16;        // bytes
+constexpr std::uint32_t piece = 16; // bytes
 constexpr std::uint32_t pieces_at_once = 256;
 
 class DrainClients {

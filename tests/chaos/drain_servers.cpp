@@ -123,8 +123,9 @@ class OldServer {
         }
         const std::int32_t status = rp_handoff_session_submit(session_, items.data(), sizeof items[0],
                                                               static_cast<std::uint32_t>(items.size()), nullptr);
-        require(self_, status > 0 || status == RP_HANDOFF_ERR_LIMIT_SESSION || status == RP_HANDOFF_ERR_LIMIT ||
-                           status == RP_HANDOFF_ERR_LIMIT_DESCRIPTORS || status == RP_HANDOFF_ERR_LIMIT_BYTES,
+        require(self_,
+                status > 0 || status == RP_HANDOFF_ERR_LIMIT_SESSION || status == RP_HANDOFF_ERR_LIMIT ||
+                    status == RP_HANDOFF_ERR_LIMIT_DESCRIPTORS || status == RP_HANDOFF_ERR_LIMIT_BYTES,
                 rp_handoff_strerror(status));
         return status > 0 ? static_cast<std::size_t>(status) : 0;
     }

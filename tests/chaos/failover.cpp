@@ -177,7 +177,8 @@ class Load {
 
 } // namespace
 
-TEST_CASE("any of three backends is killed with -9 and started again under load, and only its own clients see a close") {
+TEST_CASE(
+    "any of three backends is killed with -9 and started again under load, and only its own clients see a close") {
     Town town;
     Load load(town, 40);
     load.serve(200);

@@ -55,7 +55,7 @@ void Link::open(rp_handoff_broker *broker, Random &random, Loop &loop) {
     if (options.socket_path == nullptr) {
         close(options.connection_fd);
     }
-    if (status != RP_HANDOFF_ERR_UNAVAILABLE) {
+    if (status != RP_HANDOFF_ERR_UNAVAILABLE && status != RP_HANDOFF_ERR_CLOSED) {
         self_->table.violation("a session cannot be opened: %s, errno %d", rp_handoff_strerror(status), errno);
     }
 }
@@ -94,20 +94,24 @@ bool Link::next_event(rp_handoff_event &event, rp_handoff_outcome &outcome) {
     return true;
 }
 
+bool Link::is_at_rest() const {
+    rp_handoff_session_statistics counts{};
+    counts.struct_size = sizeof counts;
+    return is_open() && rp_handoff_session_statistics_get(session_, &counts) == RP_HANDOFF_OK && counts.in_flight == 0;
+}
+
 void Link::check_counters() const {
     rp_handoff_session_statistics counts{};
     counts.struct_size = sizeof counts;
     rp_handoff_session_statistics_get(session_, &counts);
     if (counts.submitted != submitted_ || counts.completed != to_backend_ ||
-        counts.fallbacks != events_ - to_backend_ || submitted_ != events_ || counts.in_flight != 0) {
-        self_->table.violation("session counters: %llu submitted, %llu completed, %llu fallbacks, %u in flight; but %llu, "
-                               "%llu, %llu were seen",
-                               static_cast<unsigned long long>(counts.submitted),
-                               static_cast<unsigned long long>(counts.completed),
-                               static_cast<unsigned long long>(counts.fallbacks), counts.in_flight,
-                               static_cast<unsigned long long>(submitted_),
-                               static_cast<unsigned long long>(to_backend_),
-                               static_cast<unsigned long long>(events_ - to_backend_));
+        counts.fallbacks != events_ - to_backend_ || submitted_ != events_) {
+        self_->table.violation(
+            "session counters: %llu submitted, %llu completed, %llu fallbacks; but %llu, %llu, "
+            "%llu were seen",
+            static_cast<unsigned long long>(counts.submitted), static_cast<unsigned long long>(counts.completed),
+            static_cast<unsigned long long>(counts.fallbacks), static_cast<unsigned long long>(submitted_),
+            static_cast<unsigned long long>(to_backend_), static_cast<unsigned long long>(events_ - to_backend_));
     }
 }
 

@@ -44,7 +44,7 @@ class Link {
     bool is_open() const noexcept { return peer_ != 0 && !is_closing_; }
     std::uint64_t due_ns() const;
     void count_submitted(std::uint32_t count) { submitted_ += count; }
-    std::uint64_t in_flight() const noexcept { return submitted_ - events_; }
+    bool is_at_rest() const; // open, and everything that was offered is answered, what was revoked too
 
   private:
     void on_opened();

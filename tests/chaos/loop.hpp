@@ -54,7 +54,8 @@ class Loop {
                                      static_cast<int>((left_ns + millisecond_ns - 1) / millisecond_ns));
         for (int i = 0; i < count; ++i) {
             const epoll_event &event = ready[static_cast<std::size_t>(i)];
-            handle(Key{static_cast<Kind>(event.data.u64 >> 32), static_cast<std::uint32_t>(event.data.u64)}, event.events);
+            handle(Key{static_cast<Kind>(event.data.u64 >> 32), static_cast<std::uint32_t>(event.data.u64)},
+                   event.events);
         }
     }
 

@@ -33,9 +33,9 @@ Arguments parse(int argc, char **argv) {
     const struct {
         const char *name;
         std::uint32_t *value;
-    } numbers[] = {{"--handoffs", &options.handoffs},       {"--rounds", &options.rounds},
-                   {"--seconds", &options.seconds},         {"--brokers", &options.brokers},
-                   {"--backends", &options.backends},       {"--concurrency", &options.concurrency},
+    } numbers[] = {{"--handoffs", &options.handoffs}, {"--rounds", &options.rounds},
+                   {"--seconds", &options.seconds},   {"--brokers", &options.brokers},
+                   {"--backends", &options.backends}, {"--concurrency", &options.concurrency},
                    {"--schedule", &options.schedule}};
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--prologues") == 0) {
@@ -73,13 +73,35 @@ void print_schedule(const Arguments &options) {
 }
 
 const char *name_of_cause(std::uint32_t cause) {
-    static const char *const names[] = {
-        "-",                 "unsupported",       "permission",       "peer rejected",    "peer unknown",
-        "unavailable",       "would block",       "descriptors",      "send failed",      "partial send",
-        "undelivered",       "due before sent",   "timed out",        "read failed",      "backend closed",
-        "malformed",         "unrelated",         "refused",          "overdue",          "revoked",
-        "callback",          "no memory",         "policy",           "duplicate",        "offer failed",
-        "integrity",         "session lost",      "cancelled",        "backend out of descriptors"};
+    static const char *const names[] = {"-",
+                                        "unsupported",
+                                        "permission",
+                                        "peer rejected",
+                                        "peer unknown",
+                                        "unavailable",
+                                        "would block",
+                                        "descriptors",
+                                        "send failed",
+                                        "partial send",
+                                        "undelivered",
+                                        "due before sent",
+                                        "timed out",
+                                        "read failed",
+                                        "backend closed",
+                                        "malformed",
+                                        "unrelated",
+                                        "refused",
+                                        "overdue",
+                                        "revoked",
+                                        "callback",
+                                        "no memory",
+                                        "policy",
+                                        "duplicate",
+                                        "offer failed",
+                                        "integrity",
+                                        "session lost",
+                                        "cancelled",
+                                        "backend out of descriptors"};
     return cause < sizeof names / sizeof names[0] ? names[cause] : "?";
 }
 
@@ -146,7 +168,8 @@ int main(int argc, char **argv) {
         print_totals(table, supervisor, tally);
     }
     const double seconds = static_cast<double>(now_ns() - begin_ns) / 1e9;
-    std::printf("%u connections handed over in %.1f s: %.0f per second\n", tally.handed, seconds, tally.handed / seconds);
+    std::printf("%u connections handed over in %.1f s: %.0f per second\n", tally.handed, seconds,
+                tally.handed / seconds);
     table.print_violations(stdout);
     const bool passed = table.violations == 0;
     std::printf("%d passed, %d failed\n", passed ? 1 : 0, passed ? 0 : 1);

@@ -93,7 +93,7 @@ std::size_t Broker::offer_batch(Link &link, const std::uint32_t *serials, std::s
     std::vector<rp_handoff_submission> items;
     for (std::size_t i = 0; i < count; ++i) {
         items.push_back(prepare(serials[i]));
-        self_.table.attempt(arrivals_.at(serials[i]).attempt).offered = link.index() + 1;
+        self_.table.attempt(arrivals_.at(serials[i]).attempt).offered |= 1u << link.index();
     }
     std::vector<std::uint64_t> ids(count);
     const std::int32_t status = rp_handoff_session_submit(link.session(), items.data(), sizeof items[0],

@@ -144,14 +144,13 @@ void Backend::check_counters(const Session &session) const {
     rp_handoff_session_statistics_get(session.handle, &counts);
     if (counts.accepted != session.adopted || counts.offers < session.offers ||
         counts.offers != counts.accepted + counts.refused + counts.lost + counts.in_flight) {
-        self_.table.violation("session counters: %llu offers, %llu accepted, %llu refused, %llu lost, %u in flight; %llu "
-                              "offers were seen and %llu adopted",
-                              static_cast<unsigned long long>(counts.offers),
-                              static_cast<unsigned long long>(counts.accepted),
-                              static_cast<unsigned long long>(counts.refused),
-                              static_cast<unsigned long long>(counts.lost), counts.in_flight,
-                              static_cast<unsigned long long>(session.offers),
-                              static_cast<unsigned long long>(session.adopted));
+        self_.table.violation(
+            "session counters: %llu offers, %llu accepted, %llu refused, %llu lost, %u in flight; %llu "
+            "offers were seen and %llu adopted",
+            static_cast<unsigned long long>(counts.offers), static_cast<unsigned long long>(counts.accepted),
+            static_cast<unsigned long long>(counts.refused), static_cast<unsigned long long>(counts.lost),
+            counts.in_flight, static_cast<unsigned long long>(session.offers),
+            static_cast<unsigned long long>(session.adopted));
     }
 }
 

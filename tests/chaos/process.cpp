@@ -8,10 +8,14 @@ namespace rp::chaos {
 
 namespace {
 
+// Also one that its client has reset.
 bool is_client_connection(int fd) {
-    sockaddr_in peer{};
-    socklen_t length = sizeof peer;
-    return getpeername(fd, reinterpret_cast<sockaddr *>(&peer), &length) == 0 && peer.sin_family == AF_INET;
+    sockaddr_in address{};
+    socklen_t length = sizeof address;
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    return getsockname(fd, reinterpret_cast<sockaddr *>(&address), &length) == 0 && address.sin_family == AF_INET &&
+           getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens == 0;
 }
 
 } // namespace
@@ -23,13 +27,17 @@ void Self::note_idle() const {
 void Self::report(std::uint32_t sessions) const {
     const auto open = test::open_descriptors();
     std::uint32_t clients = 0;
-    for (const auto &entry : open) {
-        clients += is_client_connection(entry.first) ? 1 : 0;
+    std::uint32_t pidfds = 0;
+    for (const auto &[fd, target] : open) {
+        clients += is_client_connection(fd) ? 1 : 0;
+        pidfds += target == "anon_inode:[pidfd]" ? 1 : 0;
     }
     Life &own = life();
+    own.pidfds = pidfds;
     own.descriptors = static_cast<std::uint32_t>(open.size());
     own.clients_open = clients;
     own.sessions_open = sessions;
+    test::describe(open).copy(own.description, sizeof own.description - 1);
     own.quiet_round = table.round.load();
 }
 

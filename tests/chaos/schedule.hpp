@@ -43,8 +43,8 @@ class Schedule {
 };
 
 inline std::string describe(const Action &action) {
-    return "after " + std::to_string(action.after) + " connections: " +
-           (action.what == Action::What::kill ? "kill " : "stop ") +
+    return "after " + std::to_string(action.after) +
+           " connections: " + (action.what == Action::What::kill ? "kill " : "stop ") +
            (action.role == Role::broker ? "broker " : "backend ") + std::to_string(action.index) + " for " +
            std::to_string(action.duration_ms) + " ms";
 }

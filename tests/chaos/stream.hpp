@@ -29,8 +29,8 @@ enum : std::uint32_t { record_answer = 0x52535741, record_prologue = 0x4C4F5250 
 struct Record {
     std::uint32_t kind;
     std::uint32_t life;
-    std::uint32_t serial;  // of the connection in that life
-    std::uint32_t padding; // bytes that follow: of a prologue
+    std::uint32_t serial;   // of the connection in that life
+    std::uint32_t padding;  // bytes that follow: of a prologue
     std::uint64_t received; // numbered bytes so far
 };
 static_assert(sizeof(Record) == 24);

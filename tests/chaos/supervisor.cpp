@@ -229,9 +229,10 @@ Supervisor::Slot *Supervisor::hold_one() {
     return held_;
 }
 
-bool Supervisor::all_have_reported() const {
-    return std::all_of(slots_.begin(), slots_.end(), [this](const Slot &slot) {
-        return slot.pid > 0 && table_.life(slot.life).quiet_round == table_.round;
+bool Supervisor::have_reported(bool backends) const {
+    return std::all_of(slots_.begin(), slots_.end(), [&](const Slot &slot) {
+        return (slot.role == Role::backend) != backends ||
+               (slot.pid > 0 && table_.life(slot.life).quiet_round == table_.round);
     });
 }
 
@@ -247,7 +248,8 @@ std::vector<std::uint32_t> Supervisor::lives() const {
 
 bool Supervisor::run_round(std::uint64_t handed) {
     table_.phase = Phase::running;
-    if (!wait_until("handing over", [&] { return table_.handed >= handed; }, true)) {
+    if (!wait_until(
+            "handing over", [&] { return table_.handed >= handed; }, true)) {
         return false;
     }
     table_.hanging = UINT32_MAX;
@@ -263,8 +265,12 @@ bool Supervisor::run_round(std::uint64_t handed) {
         return false;
     }
     ++table_.round;
+    table_.phase = Phase::settling;
+    if (!wait_until("brokers are at rest", [this] { return have_reported(false); })) {
+        return false;
+    }
     table_.phase = Phase::quiet;
-    return wait_until("every process is quiet", [this] { return all_have_reported(); });
+    return wait_until("backends are at rest", [this] { return have_reported(true); });
 }
 
 bool Supervisor::finish() {

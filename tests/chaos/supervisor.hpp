@@ -67,14 +67,14 @@ class Supervisor {
     void care(); // reaps, continues and restarts what is due
     bool wait_until(const char *what, const std::function<bool()> &condition, bool disturbs = false);
     Slot *hold_one();
-    bool all_have_reported() const;
+    bool have_reported(bool backends) const; // or all others
     Slot &slot(Role role, std::uint32_t index);
 
     const Options &options_;
     Table &table_;
     Schedule schedule_;
     Action action_;
-    std::uint64_t action_at_ = 0;       // in connections handed over
+    std::uint64_t action_at_ = 0;        // in connections handed over
     std::uint64_t action_latest_ns_ = 0; // if it does not come to that
     std::string directory_;
     ClientOptions clients_;

@@ -33,11 +33,11 @@ enum class End : std::uint32_t {
 };
 
 struct Attempt {
-    Word broker;     // the life that accepted it
-    Word offered;    // 1 + the index of the backend that it was offered to last
-    Word verdict;    // the life for which an outcome said BACKEND
-    Word owner;      // the life that took it as its own, to serve it or to end it; written once
-    Word is_ended;   // 1: the owner is a broker that ended it without serving it
+    Word broker;   // the life that accepted it
+    Word offered;  // one bit for each backend (by index) that it was ever offered to
+    Word verdict;  // the life for which an outcome said BACKEND
+    Word owner;    // the life that took it as its own, to serve it or to end it; written once
+    Word is_ended; // 1: the owner is a broker that ended it without serving it
     Word wants_prologue;
     Word is_dropped; // 1: its broker destroyed the session at once, with this in flight
     Word served_by;  // the life that answered the client
@@ -73,12 +73,14 @@ struct Life {
     Word index;
     Word pid;
     std::atomic<Fate> fate;
-    Word quiet_round; // the last one for which it reported the last three of these
+    Word quiet_round; // the last one for which it reported the next ones
     Word descriptors_at_start;
     Word descriptors_idle; // when it was ready, without a session
     Word descriptors;
     Word sessions_open;
-    Word clients_open; // TCP connections
+    Word pidfds;           // of peers; included in descriptors
+    Word clients_open;     // TCP connections, also those that are at their end
+    char description[600]; // of what is open, for those who look for a leak
     BrokerCounts broker;
     BackendCounts backend;
 };
@@ -86,7 +88,8 @@ struct Life {
 enum class Phase : std::uint32_t {
     running,
     draining, // clients begin nothing new
-    quiet,    // processes report when they have nothing in hand
+    settling, // clients and brokers report when they have nothing in hand, and nothing unanswered
+    quiet,    // backends do, now that nothing is on its way to them
     finishing // and leave
 };
 
@@ -102,12 +105,12 @@ class Table {
     Word last_attempt;
     Word brokers; // how many there are
     Word backends;
-    Count started;  // connections that clients have begun
-    Count finished; // and seen served
-    Count handed;   // of those, by a backend
-    Word open;      // attempts, at the moment
-    Word hanging;   // of those, the ones that cannot be laid to a stopped process; while draining
-    Count measured_ns; // of a drain
+    Count started;       // connections that clients have begun
+    Count finished;      // and seen served
+    Count handed;        // of those, by a backend
+    Word open;           // attempts, at the moment
+    Word hanging;        // of those, the ones that cannot be laid to a stopped process; while draining
+    Count measured_ns;   // of a drain
     Word broker_ends[8]; // how many lives of each broker have ended, by index
     Word violations;
 
@@ -133,7 +136,7 @@ class Table {
     std::uint32_t attempt_limit_;
     std::uint32_t life_limit_;
     static constexpr std::uint32_t texts_kept = 20;
-    char texts_[texts_kept][200];
+    char texts_[texts_kept][800];
 };
 
 inline void add(Count &count, std::uint64_t n = 1) noexcept {
