@@ -42,17 +42,20 @@ void check_owner(Table &table, std::uint32_t number, const Attempt &attempt) {
 void tally_close(Table &table, std::uint32_t number, const Attempt &attempt, Tally &tally) {
     const std::uint32_t owner = attempt.owner;
     const std::uint32_t taker = owner != 0 ? owner : attempt.verdict.load();
+    const auto had_died = [&](std::uint32_t life) {
+        return was_killed(table, life) && table.life(life).death <= attempt.end_after;
+    };
     if (attempt.is_ended != 0) {
         ++tally.ended;
-    } else if (is_backend(table, taker) && was_killed(table, taker)) {
+    } else if (is_backend(table, taker) && had_died(taker)) {
         ++tally.owner_died;
         const bool is_window =
             owner == 0 && attempt.wants_prologue != 0 && attempt.end == End::unanswered && attempt.verdict != 0;
         tally.windows += is_window ? 1 : 0;
-    } else if ((owner == 0 || owner == attempt.broker) && (attempt.broker == 0 || was_killed(table, attempt.broker))) {
-        ++tally.broker_died;
     } else if (owner == 0 && attempt.is_dropped != 0) {
         ++tally.dropped;
+    } else if ((owner == 0 || owner == attempt.broker) && (attempt.broker == 0 || had_died(attempt.broker))) {
+        ++tally.broker_died;
     } else {
         table.violation("attempt %u was closed, and nobody did it: accepted by %u, verdict %u, owner %u", number,
                         attempt.broker.load(), attempt.verdict.load(), owner);
@@ -61,10 +64,8 @@ void tally_close(Table &table, std::uint32_t number, const Attempt &attempt, Tal
 
 } // namespace
 
-Tally check_attempts(Table &table) {
-    Tally tally;
-    tally.attempts = table.last_attempt;
-    for (std::uint32_t number = 1; number <= tally.attempts; ++number) {
+void check_attempts(Table &table, Tally &tally) {
+    for (std::uint32_t number = tally.attempts + 1; number <= table.last_attempt; ++number) {
         const Attempt &attempt = table.attempt(number);
         check_owner(table, number, attempt);
         tally.verdicts += attempt.verdict != 0 ? 1 : 0;
@@ -79,7 +80,7 @@ Tally check_attempts(Table &table) {
             tally_close(table, number, attempt, tally);
         }
     }
-    return tally;
+    tally.attempts = table.last_attempt;
 }
 
 void check_counters(Table &table, const Tally &tally) {

@@ -25,8 +25,10 @@ struct Tally {
 // At rest, of the processes that are alive: no connection of a client's is left, and what is open goes with sessions.
 void check_descriptors(Table &table, const std::vector<std::uint32_t> &lives);
 
+// At rest, of the attempts since the last time: most of who had to do with them is alive, and cannot be excused.
+void check_attempts(Table &table, Tally &tally);
+
 // At the end.
-Tally check_attempts(Table &table);
 void check_counters(Table &table, const Tally &tally);
 
 } // namespace rp::chaos

@@ -193,6 +193,7 @@ void Clients::on_closed(Connection &connection) {
     Table &table = self_.table;
     Attempt &attempt = table.attempt(connection.attempt);
     const bool saw_nothing = attempt.served_by == 0 && !connection.has_prologue && connection.incoming.empty();
+    attempt.end_after = table.deaths.load();
     attempt.end = saw_nothing ? End::unanswered : End::closed;
     if (attempt.broker == 0 && table.broker_ends[connection.broker] == connection.broker_ends) {
         table.violation("attempt %u was closed, and nobody had accepted it", connection.attempt);

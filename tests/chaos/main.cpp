@@ -158,12 +158,13 @@ int main(int argc, char **argv) {
             goes_on = supervisor.run_round(std::uint64_t{options.handoffs} * round / options.rounds);
             if (goes_on) {
                 check_descriptors(table, supervisor.lives());
+                check_attempts(table, tally);
             }
         }
         if (goes_on) {
             supervisor.finish();
         }
-        tally = check_attempts(table);
+        check_attempts(table, tally);
         check_counters(table, tally);
         print_totals(table, supervisor, tally);
     }

@@ -20,10 +20,14 @@ struct Self {
     bool with_prologues;
 
     Life &life() const noexcept { return table.life(number); }
-    Random random() const noexcept { return Random(seed, number); }
+    // The same in a replay, whatever the number of this life is there.
+    Random random() const noexcept {
+        const auto role = static_cast<std::uint64_t>(life().role.load());
+        return Random(seed, role << 48 | std::uint64_t{life().index} << 32 | life().incarnation);
+    }
 
     [[noreturn]] void die() const {
-        life().fate = Fate::killed;
+        table.note_death(number);
         for (;;) {
             kill(getpid(), SIGKILL);
         }

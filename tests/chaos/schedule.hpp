@@ -22,7 +22,7 @@ struct Action {
 class Schedule {
   public:
     Schedule(std::uint64_t seed, std::uint32_t brokers, std::uint32_t backends)
-        : random_(seed, 0), brokers_(brokers), backends_(backends) {}
+        : random_(seed, 0), holds_(seed, 1), brokers_(brokers), backends_(backends) {}
 
     Action next() noexcept {
         Action action{};
@@ -34,10 +34,12 @@ class Schedule {
         return action;
     }
 
-    std::uint32_t draw_backend() noexcept { return random_.below(backends_); }
+    // Which one is held in the next drain.
+    std::uint32_t next_held() noexcept { return holds_.below(backends_); }
 
   private:
     Random random_;
+    Random holds_; // of its own, for how many actions there are before it differs from run to run
     std::uint32_t brokers_;
     std::uint32_t backends_;
 };

@@ -37,12 +37,12 @@ Supervisor::Supervisor(const Options &options, Table &table)
     clients_.ports.resize(options.brokers);
     for (std::uint32_t i = 0; i < options.brokers; ++i) {
         listeners_.push_back(listen_on_loopback(clients_.ports[i], SOCK_NONBLOCK, 4096));
-        slots_.push_back({Role::broker, i, 0, 0, 0, 0});
+        slots_.push_back({Role::broker, i, 0, 0, 0, 0, 0});
     }
     for (std::uint32_t i = 0; i < options.backends; ++i) {
-        slots_.push_back({Role::backend, i, 0, 0, 0, 0});
+        slots_.push_back({Role::backend, i, 0, 0, 0, 0, 0});
     }
-    slots_.push_back({Role::clients, 0, 0, 0, 0, 0});
+    slots_.push_back({Role::clients, 0, 0, 0, 0, 0, 0});
     for (Slot &slot : slots_) {
         start(slot);
     }
@@ -68,6 +68,7 @@ Supervisor::Slot &Supervisor::slot(Role role, std::uint32_t index) {
 
 void Supervisor::start(Slot &slot) {
     slot.life = table_.new_life(slot.role, slot.index);
+    table_.life(slot.life).incarnation = ++slot.incarnation;
     slot.restart_ns = 0;
     slot.resume_ns = 0;
     slot.pid = start_process([this, &slot] { run_child(slot); });
@@ -126,7 +127,7 @@ void Supervisor::act(const Action &action) {
     if (target.role == Role::broker) {
         ++table_.broker_ends[target.index];
     }
-    table_.life(target.life).fate = Fate::killed;
+    table_.note_death(target.life);
     kill(target.pid, SIGKILL);
     target.restart_ns = until;
 }
@@ -218,7 +219,7 @@ bool Supervisor::wait_until(const char *what, const std::function<bool()> &condi
 
 // Stops a backend that runs, for longer than its own time.
 Supervisor::Slot *Supervisor::hold_one() {
-    Slot &drawn = slot(Role::backend, schedule_.draw_backend());
+    Slot &drawn = slot(Role::backend, schedule_.next_held());
     if (drawn.pid <= 0 || drawn.restart_ns != 0) {
         return nullptr;
     }

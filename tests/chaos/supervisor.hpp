@@ -50,6 +50,7 @@ class Supervisor {
     struct Slot {
         Role role;
         std::uint32_t index;
+        std::uint32_t incarnation; // how many there were
         std::uint32_t life;
         pid_t pid;
         std::uint64_t resume_ns;  // stopped until then; 0: it is not

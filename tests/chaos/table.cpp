@@ -64,6 +64,11 @@ std::uint32_t Table::life_of(std::uint32_t pid, Role role) noexcept {
     return 0;
 }
 
+void Table::note_death(std::uint32_t life) {
+    lives_[life].death = ++deaths;
+    lives_[life].fate = Fate::killed;
+}
+
 void Table::violation(const char *format, ...) {
     const std::uint32_t at = violations++;
     if (at < texts_kept) {

@@ -42,6 +42,7 @@ struct Attempt {
     Word is_dropped; // 1: its broker destroyed the session at once, with this in flight
     Word served_by;  // the life that answered the client
     std::atomic<End> end;
+    Word end_after; // so many deaths had been when the client saw it closed
 };
 
 // Of the lives of brokers.
@@ -71,8 +72,10 @@ struct BackendCounts {
 struct Life {
     std::atomic<Role> role;
     Word index;
+    Word incarnation; // among those of its role and index
     Word pid;
     std::atomic<Fate> fate;
+    Word death;       // its number among all deaths, from 1; 0: not killed
     Word quiet_round; // the last one for which it reported the next ones
     Word descriptors_at_start;
     Word descriptors_idle; // when it was ready, without a session
@@ -102,6 +105,7 @@ class Table {
     Word round;
     Word held_backend; // 1 + its index: stopped for the whole of a drain
     Word last_life;
+    Word deaths;
     Word last_attempt;
     Word brokers; // how many there are
     Word backends;
@@ -125,6 +129,9 @@ class Table {
 
     // The living process that the kernel calls so, or 0.
     std::uint32_t life_of(std::uint32_t pid, Role role) noexcept;
+
+    // To be noted before it is killed: whoever sees what comes of that finds it here.
+    void note_death(std::uint32_t life);
 
     // Something is not as it must be. The first ones are printed when the run ends.
     void violation(const char *format, ...) __attribute__((format(printf, 2, 3)));
