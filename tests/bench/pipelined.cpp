@@ -11,12 +11,6 @@ namespace rp::bench {
 
 namespace {
 
-// How handoffs travel: `in_flight` of them at once, `per_message` in each message.
-struct Shape {
-    std::uint32_t in_flight;
-    std::uint32_t per_message;
-};
-
 struct Wires {
     Pair session;
     Pair bare;
@@ -32,34 +26,6 @@ void be_backend(const Wires &wires, Fd session_end, Shape shape, const MessageSi
         for (std::uint32_t done = 0; done < total; done += shape.per_message) {
             take_descriptors(wires.bare.b.get(), shape.per_message, offers);
             send_all(wires.bare.b.get(), answers.data(), answers.size());
-        }
-    }
-}
-
-void submit(rp_handoff_session *session, std::vector<rp_handoff_submission> &items, int fd) {
-    for (auto &item : items) {
-        item.fd = dup(fd);
-    }
-    const auto count = static_cast<std::uint32_t>(items.size());
-    must(rp_handoff_session_submit(session, items.data(), sizeof items[0], count, nullptr) ==
-             static_cast<std::int32_t>(count),
-         "submit");
-}
-
-void hand_over_by_session(rp_handoff_session *session, int fd, Shape shape, std::uint32_t total) {
-    std::vector<rp_handoff_submission> items(shape.per_message, sized<rp_handoff_submission>());
-    auto event = sized<rp_handoff_event>();
-    std::uint32_t submitted = 0;
-    for (std::uint32_t done = 0; done < total;) {
-        for (; submitted < total && submitted + shape.per_message <= done + shape.in_flight;
-             submitted += shape.per_message) {
-            submit(session, items, fd);
-        }
-        must(rp_handoff_session_wait(session, RP_HANDOFF_FOREVER) == 1, "wait for outcomes");
-        while (rp_handoff_session_next_event(session, &event, nullptr) == 1) {
-            must(event.kind == RP_HANDOFF_EVENT_OUTCOME && event.ownership == RP_HANDOFF_OWNER_BACKEND,
-                 "a completed handoff");
-            done++;
         }
     }
 }
@@ -103,8 +69,7 @@ void compare(const std::string &row, const Settings &settings, Shape shape) {
     Side ours("session");
     Side bare("bare loop");
     for (std::uint32_t round = 0; round < settings.rounds; round++) {
-        run_round(ours, cpu, total,
-                  [&] { hand_over_by_session(session.get(), connection.server.get(), shape, total); });
+        run_round(ours, cpu, total, [&] { hand_over(session.get(), connection.server.get(), shape, total); });
         run_round(bare, cpu, total,
                   [&] { hand_over_by_bare_loop(wires.bare.a.get(), connection.server.get(), shape, sizes, total); });
     }

@@ -69,28 +69,23 @@ void Route::visit() {
     side_.add_cpu(meter_.lap());
 }
 
-void compare(const std::string &row, const Settings &settings, const std::vector<Route *> &ours, Route &reference) {
-    std::vector<Route *> all = ours;
-    all.push_back(&reference);
+void take_turns(const Settings &settings, const std::vector<Route *> &routes) {
     const auto visits = [&](std::uint32_t count) {
         for (std::uint32_t i = 0; i < count; i++) {
-            for (Route *route : all) {
+            for (Route *route : routes) {
                 route->visit();
             }
         }
     };
     visits(warmup);
-    for (Route *route : all) {
+    for (Route *route : routes) {
         route->side().forget();
     }
     for (std::uint32_t round = 0; round < settings.rounds; round++) {
         visits(settings.samples);
-        for (Route *route : all) {
+        for (Route *route : routes) {
             route->side().end_round();
         }
-    }
-    for (Route *route : ours) {
-        print_record(row, settings, route->side(), reference.side());
     }
 }
 

@@ -66,7 +66,7 @@ class Route {
     CpuMeter meter_{pids_};
 };
 
-// All of them by turns, visit by visit. A record for each of ours.
-void compare(const std::string &row, const Settings &settings, const std::vector<Route *> &ours, Route &reference);
+// Samples all of them by turns, visit by visit.
+void take_turns(const Settings &settings, const std::vector<Route *> &routes);
 
 } // namespace rp::bench

@@ -47,6 +47,38 @@ rp_handoff_outcome attempt(rp_handoff_session *session, int fd) {
     return outcome;
 }
 
+namespace {
+
+void submit(rp_handoff_session *session, std::vector<rp_handoff_submission> &items, int fd) {
+    for (auto &item : items) {
+        item.fd = dup(fd);
+    }
+    const auto count = static_cast<std::uint32_t>(items.size());
+    must(rp_handoff_session_submit(session, items.data(), sizeof items[0], count, nullptr) ==
+             static_cast<std::int32_t>(count),
+         "submit");
+}
+
+} // namespace
+
+void hand_over(rp_handoff_session *session, int fd, Shape shape, std::uint32_t total) {
+    std::vector<rp_handoff_submission> items(shape.per_message, sized<rp_handoff_submission>());
+    auto event = sized<rp_handoff_event>();
+    std::uint32_t submitted = 0;
+    for (std::uint32_t done = 0; done < total;) {
+        for (; submitted < total && submitted + shape.per_message <= done + shape.in_flight;
+             submitted += shape.per_message) {
+            submit(session, items, fd);
+        }
+        must(rp_handoff_session_wait(session, RP_HANDOFF_FOREVER) == 1, "wait for outcomes");
+        while (rp_handoff_session_next_event(session, &event, nullptr) == 1) {
+            must(event.kind == RP_HANDOFF_EVENT_OUTCOME && event.ownership == RP_HANDOFF_OWNER_BACKEND,
+                 "a completed handoff");
+            done++;
+        }
+    }
+}
+
 void execute(rp_handoff_session *session, int fd) {
     must(attempt(session, fd).result == RP_HANDOFF_COMPLETED, "a completed handoff");
 }

@@ -38,6 +38,16 @@ void execute(rp_handoff_session *session, int fd);
 // Its outcome, whatever it is.
 rp_handoff_outcome attempt(rp_handoff_session *session, int fd);
 
+// How handoffs travel: `in_flight` of them at once, `per_message` in each message.
+struct Shape {
+    std::uint32_t in_flight;
+    std::uint32_t per_message;
+};
+
+// Hands `total` duplicates of a connection over, all of which must be adopted. Without blocking handoffs: they are
+// submitted as long as there is room in flight, and their outcomes taken as they come.
+void hand_over(rp_handoff_session *session, int fd, Shape shape, std::uint32_t total);
+
 // Takes `count` offers, or as many as come until the session ends. `serve` is given each connection, adopted.
 template <class Serve>
 void serve_offers(rp_handoff_session *session, std::uint64_t count, Serve serve) {

@@ -34,7 +34,8 @@ void view(const std::string &row, Family family, const Settings &settings) {
     Route reconnect("reconnect", family, client_that_is_redirected);
     add_handoff(handoff);
     add_reconnect(reconnect, family);
-    compare(row, settings, {&handoff}, reconnect);
+    take_turns(settings, {&handoff, &reconnect});
+    print_record(row, settings, handoff.side(), reconnect.side());
 }
 
 } // namespace
