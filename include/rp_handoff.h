@@ -1264,14 +1264,12 @@ typedef struct rp_handoff_service {
     uint64_t keepalive_secs;  /* told to clients */
     const rp_handoff_backend_key
         *backend; /* what failures are counted for; NULL: shared instance of name and version */
-    rp_handoff_session
-        *session; /* borrowed, NULL for none: of the same broker, instead of handoff_endpoint. The reply to
-                                    the Hello is held back until the verdict, at most 500 ms: an adopted client gets
-                                    Negotiated and ready from its backend, in one write; any other gets Negotiated without
-                                    a token from the broker, and reconnects at once. A backend that dies between adopting
-                                    and writing leaves a Hello without a reply: rp_handoff_client_connect tries once more,
-                                    other clients may see an error. Replace or remove the service, and let its visits end,
-                                    before the session is destroyed. */
+    /* NULL for none: a session of the same broker, instead of handoff_endpoint; the service keeps what it needs of it. The
+     * reply to the Hello is held back until the verdict, at most 500 ms: an adopted client gets Negotiated and ready from
+     * its backend, in one write; any other gets Negotiated without a token from the broker, and reconnects at once. A
+     * backend that dies between adopting and writing leaves a Hello without a reply: rp_handoff_client_connect tries once
+     * more, other clients may see an error. */
+    rp_handoff_session *session;
 } rp_handoff_service;
 
 /* Adds a service, or replaces the one of that name for the visits to come. */

@@ -10,6 +10,8 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include "descriptor.hpp"
+
 namespace rp::handoff::transport {
 
 namespace {
@@ -210,6 +212,39 @@ Status adopt_listener(int fd) noexcept {
     }
     const int flags = fcntl(fd, F_GETFL);
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0
+               ? Status::ok
+               : Status::system;
+}
+
+Dialled dial_now(const char *path) noexcept {
+    if (!is_valid_path(path)) {
+        return {UniqueFd(), ENAMETOOLONG};
+    }
+    Dialled dialled{UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), 0};
+    if (!dialled.socket) {
+        return {UniqueFd(), errno};
+    }
+    identify_senders(dialled.socket.get(), true); // before the peer can send; what is missing shows when it does
+    dialled.os_error = connect_again(dialled.socket.get(), path);
+    if (dialled.os_error != 0 && dialled.os_error != EAGAIN) {
+        dialled.socket.reset();
+    }
+    return dialled;
+}
+
+int connect_again(int socket, const char *path) noexcept {
+    const Address address = to_address(path);
+    while (connect(socket, address.get(), address.length) != 0) {
+        if (errno != EINTR) {
+            return errno;
+        }
+    }
+    return take_connection(socket) == Status::ok ? 0 : errno;
+}
+
+Status take_connection(int fd) noexcept {
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0
                ? Status::ok
                : Status::system;
 }

@@ -42,9 +42,10 @@ void Poller::remove(int fd) noexcept {
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
 }
 
-void Poller::enable(int fd, Id id, bool enabled) noexcept {
+void Poller::enable(int fd, Id id, bool enabled, bool for_output) noexcept {
     epoll_event event{};
-    event.events = enabled ? static_cast<std::uint32_t>(EPOLLIN) : 0U;
+    event.events =
+        (enabled ? static_cast<std::uint32_t>(EPOLLIN) : 0U) | (for_output ? static_cast<std::uint32_t>(EPOLLOUT) : 0U);
     event.data.u64 = id;
     epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
 }

@@ -29,8 +29,8 @@ class Poller {
     // Watches for input. False: errno tells. A descriptor leaves by remove(), or when its last duplicate is closed.
     bool add(int fd, Id id) noexcept;
     void remove(int fd) noexcept;
-    // Whether an added descriptor is looked at.
-    void enable(int fd, Id id, bool enabled) noexcept;
+    // Whether an added descriptor is looked at, and whether for room to write too.
+    void enable(int fd, Id id, bool enabled, bool for_output = false) noexcept;
 
     struct Ready {
         std::array<Id, 64> ids;

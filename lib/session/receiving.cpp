@@ -1,0 +1,321 @@
+#include "receiving.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "../text.hpp"
+
+namespace rp::handoff::session {
+
+Result<std::shared_ptr<Receiving>> Receiving::open(Config config, std::unique_ptr<TimeSource> time) {
+    return start([&](transport::Poller poller) {
+        return std::make_shared<Receiving>(std::move(config), std::move(time), std::move(poller));
+    });
+}
+
+Receiving::Receiving(Config config, std::unique_ptr<TimeSource> time, transport::Poller poller)
+    : Session(std::move(config), *time, std::move(poller), max_frame, max_answers_frame), own_time_(std::move(time)),
+      places_(new Place[config_.max_in_flight]), place_count_(config_.max_in_flight), free_(places_.get()),
+      ready_(places_.get()) {
+    for (Index i = 0; i < place_count_; ++i) {
+        free_.push_back(i);
+    }
+    answers_.reserve(place_count_ * Answer::fixed_size + max_answers_frame);
+}
+
+// ---- the hellos -----------------------------------------------------------------------------------------------------
+
+Status Receiving::on_greeting(const Link::Frame &frame) {
+    return greeted_ ? on_ledger(frame) : on_hello(frame);
+}
+
+Status Receiving::on_hello(const Link::Frame &frame) {
+    const Result<Hello> hello =
+        frame.header.kind == FrameKind::hello ? decode_hello(frame.body) : Failure(Status::protocol);
+    if (!hello || hello->role != Hello::Role::broker || hello->min_version > version || hello->max_version < version) {
+        return Status::protocol;
+    }
+    peer_.service = hello->service;
+    their_in_flight_ = hello->max_in_flight;
+    std::array<std::uint8_t, max_hello_frame> own{};
+    const std::size_t size = encode_hello(own.data(), {Hello::Role::backend, version, version, place_count_, {}});
+    greeted_ = true;
+    return link_.send({own.data(), size}).os_error == 0 ? Status::ok : Status::closed;
+}
+
+Status Receiving::on_ledger(const Link::Frame &frame) {
+    if (frame.header.kind != FrameKind::ledger || !frame.of_one_read) {
+        return Status::protocol;
+    }
+    if (const Status status = authenticate(); status != Status::ok) {
+        return status;
+    }
+    const Result<std::uint32_t> slots = decode_ledger(frame.body);
+    if (!slots || link_.beside().descriptors.size() != 1) {
+        return link_.beside().truncated ? Status::descriptors : Status::protocol;
+    }
+    Result<Ledger> ledger = Ledger::attach(link_.beside().descriptors.take(), *slots);
+    if (!ledger) {
+        return ledger.error();
+    }
+    ledger_.emplace(std::move(*ledger));
+    peer_.max_in_flight = std::min(place_count_, their_in_flight_);
+    opened();
+    return Status::ok;
+}
+
+// ---- offers ---------------------------------------------------------------------------------------------------------
+
+Status Receiving::on_frame(const Link::Frame &frame) {
+    if (items_left_ == 0) {
+        transport::Ancillary &beside = link_.beside();
+        const std::size_t came = beside.descriptors.size();
+        const std::uint16_t count = frame.header.count;
+        // Fewer than were sent are a prefix of them, if it was this process that ran out of descriptors.
+        if (frame.header.kind != FrameKind::offers || count == 0 || count > max_batch || came > count ||
+            (came < count && !beside.truncated)) {
+            return Status::protocol;
+        }
+        items_left_ = count;
+        items_ = frame.body;
+    }
+    return receive_offers();
+}
+
+Status Receiving::receive_offers() {
+    while (items_left_ > 0) {
+        if (unanswered_ >= place_count_) {
+            return Status::protocol; // more than we said that we take
+        }
+        if (free_.empty()) {
+            return Status::frame_incomplete; // until a holder is done with one
+        }
+        const Result<Offer> offer = next_offer(items_);
+        const Status status = offer ? receive_offer(*offer) : offer.error();
+        if (status != Status::ok) {
+            return status;
+        }
+        --items_left_;
+    }
+    return items_.empty() ? Status::ok : Status::protocol;
+}
+
+Status Receiving::receive_offer(const Offer &offer) {
+    if (offer.slot >= ledger_->slots() || offer.ticket == 0 || offer.ticket > Ledger::max_ticket) {
+        return Status::protocol;
+    }
+    ++offers_;
+    more_ = more_ || (offer.flags & Offer::more) != 0;
+    UniqueFd fd = link_.beside().descriptors.take();
+    const std::size_t size = offer.metadata.size() + offer.early.size() + offer.prologue.size();
+    const Index i = free_.first();
+    Place &place = places_[i];
+    if (!fd || !place.payload.allocate(size)) {
+        const bool descriptors = !fd;
+        fd.reset();
+        ledger_->refuse(offer.slot, offer.ticket);
+        ++refused_;
+        answer(offer.slot, offer.ticket, descriptors ? Answer::Verdict::no_descriptor : Answer::Verdict::refused,
+               descriptors ? "" : "the backend is out of memory");
+        return Status::ok;
+    }
+    std::uint8_t *out = place.payload.data();
+    for (const ByteView bytes : {offer.metadata, offer.early, offer.prologue}) {
+        out = std::copy(bytes.begin(), bytes.end(), out);
+    }
+    place.slot = offer.slot;
+    place.ticket = offer.ticket;
+    place.correlation_id = offer.correlation_id;
+    place.flags = offer.flags;
+    place.metadata = static_cast<std::uint32_t>(offer.metadata.size());
+    place.early = static_cast<std::uint32_t>(offer.early.size());
+    place.prologue = static_cast<std::uint32_t>(offer.prologue.size());
+    place.written = 0;
+    place.received_at = now_;
+    place.token = offer.token;
+    place.fd = std::move(fd);
+    place.phase = Phase::ready;
+    free_.remove(i);
+    ready_.push_back(i);
+    ++unanswered_;
+    announce();
+    return Status::ok;
+}
+
+bool Receiving::take_event(Event &event) {
+    const Index i = ready_.first();
+    if (i == no_index) {
+        return false;
+    }
+    ready_.remove(i);
+    places_[i].phase = Phase::given;
+    event.kind = Event::Kind::offer;
+    event.offer = i;
+    return true;
+}
+
+Receiving::Info Receiving::info(Index i) noexcept {
+    const Lock lock(mutex_);
+    const Place &place = places_[i];
+    const std::size_t prologue_at = place.metadata + place.early;
+    const bool adopted = place.phase == Phase::answered;
+    return {place.correlation_id,
+            place.received_at,
+            place.token,
+            (place.flags & Offer::ready_follows) != 0,
+            place.prologue > 0,
+            part(place, 0, place.metadata),
+            part(place, place.metadata, place.early),
+            adopted ? part(place, prologue_at + place.written, place.prologue - place.written) : ByteView()};
+}
+
+// ---- answers --------------------------------------------------------------------------------------------------------
+
+Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    Place &place = places_[i];
+    if (place.phase != Phase::given) {
+        return Failure(Status::answered);
+    }
+    const Ledger::Adoption adoption = ledger_->adopt(place.slot, place.ticket, place.token);
+    if (adoption != Ledger::Adoption::adopted) {
+        place.fd.reset();
+        place.written = place.prologue;
+        ++lost_;
+        answer_place(i, Answer::Verdict::lost, {});
+        if (adoption == Ledger::Adoption::violated) {
+            end(Status::protocol, now);
+        }
+        return Failure(adoption == Ledger::Adoption::violated ? Status::protocol : Status::revoked);
+    }
+    write_prologue(place);
+    ++accepted_;
+    answer_place(i, Answer::Verdict::adopted, {});
+    return Accepted{std::move(place.fd), state_ == State::open};
+}
+
+void Receiving::write_prologue(Place &place) noexcept {
+    if (place.prologue > 0) {
+        const ByteView bytes = part(place, place.metadata + place.early, place.prologue);
+        place.written = static_cast<std::uint32_t>(transport::send(place.fd.get(), -1, bytes).bytes);
+    }
+}
+
+Status Receiving::refuse(Index i, std::string_view text) noexcept {
+    const Lock lock(mutex_);
+    return refuse_locked(i, text);
+}
+
+Status Receiving::refuse_locked(Index i, std::string_view text) noexcept {
+    Place &place = places_[i];
+    if (place.phase != Phase::given) {
+        return Status::answered;
+    }
+    // The duplicate goes first: once the word says so, the connection is the broker's own.
+    place.fd.reset();
+    place.written = place.prologue;
+    ledger_->refuse(place.slot, place.ticket);
+    ++refused_;
+    answer_place(i, Answer::Verdict::refused, text);
+    return state_ == State::open ? Status::ok : Status::ack_undelivered;
+}
+
+void Receiving::release(Index i) noexcept {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    refuse_locked(i, "the backend dropped the offer");
+    Place &place = places_[i];
+    place.payload.clear();
+    place.token.wipe();
+    place.phase = Phase::free;
+    free_.push_back(i);
+    resume(now);
+}
+
+void Receiving::answer_place(Index i, Answer::Verdict verdict, std::string_view text) noexcept {
+    places_[i].phase = Phase::answered;
+    --unanswered_;
+    answer(places_[i].slot, places_[i].ticket, verdict, text);
+}
+
+void Receiving::answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict verdict,
+                       std::string_view text) noexcept {
+    if (state_ != State::open) {
+        return;
+    }
+    // What is unanswered must find room, so a text gives way; and a broker that reads no answers has no more offers.
+    const std::size_t room = answers_.capacity() - answers_.size();
+    const std::string_view cut = utf8_prefix(text, max_refusal);
+    const std::size_t needed = (std::size_t{unanswered_} + 1) * Answer::fixed_size;
+    if (room < Answer::fixed_size) {
+        end(Status::protocol, now_);
+        return;
+    }
+    const Answer answer{slot, verdict, ticket, room >= needed + cut.size() ? cut : std::string_view()};
+    const std::size_t at = answers_.size();
+    answers_.resize(at + Answer::fixed_size + answer.text.size());
+    encode_answer(answers_.data() + at, answer);
+}
+
+void Receiving::pump(Instant now) {
+    blocked_ = false;
+    while (state_ == State::open && !blocked_ && !link_.has_unsent() && answers_sent_ < answers_.size()) {
+        blocked_ = !send_answers();
+    }
+    if (answers_sent_ == answers_.size()) {
+        answers_.clear();
+        answers_sent_ = 0;
+    }
+    static_cast<void>(now);
+}
+
+// One frame of them. False if the socket takes nothing now.
+bool Receiving::send_answers() noexcept {
+    ByteView rest(answers_.data() + answers_sent_, answers_.size() - answers_sent_);
+    std::uint16_t count = 0;
+    std::size_t size = 0;
+    for (ByteView next = rest; !next.empty() && next_answer(next); ++count) {
+        const std::size_t with_next = rest.size() - next.size();
+        if (with_next > max_answers_frame - header_size) {
+            break;
+        }
+        size = with_next;
+    }
+    std::array<std::uint8_t, header_size> header{};
+    encode_header(header.data(), {FrameKind::answers, count, static_cast<std::uint32_t>(size)});
+    const std::array<iovec, 2> pieces{{{header.data(), header.size()}, {answers_.data() + answers_sent_, size}}};
+    const transport::Sent sent = link_.send(nullptr, 0, pieces.data(), pieces.size());
+    if (sent.os_error == 0) {
+        answers_sent_ += size;
+        return true;
+    }
+    if (sent.os_error != EAGAIN && sent.os_error != ENOBUFS) {
+        end(Status::closed, now_);
+    }
+    return false;
+}
+
+// ---- the end --------------------------------------------------------------------------------------------------------
+
+void Receiving::shutdown() noexcept {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    while (!ready_.empty()) {
+        const Index i = ready_.first();
+        ready_.remove(i);
+        places_[i].phase = Phase::given;
+        refuse_locked(i, "the backend is shutting down");
+        places_[i].phase = Phase::free;
+        free_.push_back(i);
+    }
+    advance(now);
+    end(Status::ok, now);
+    link_.take_socket().reset(); // offers that were given out may live on
+}
+
+Statistics Receiving::count() const noexcept {
+    return {unanswered_, 0, 0, 0, offers_, accepted_, refused_, lost_, 0, 0};
+}
+
+} // namespace rp::handoff::session
