@@ -9,7 +9,7 @@ namespace rp::bench {
 
 namespace {
 
-// Waits for an offer and gives it to `end`.
+// Waits for an offer and gives it to `end`. At the end of the session, which is that of the benchmark, so ends this.
 template <class End>
 void await_offer(rp_handoff_session *session, End end) {
     auto event = sized<rp_handoff_event>();
@@ -18,6 +18,9 @@ void await_offer(rp_handoff_session *session, End end) {
         must(rp_handoff_session_wait(session, RP_HANDOFF_FOREVER) == 1 &&
                  rp_handoff_session_next_event(session, &event, nullptr) == 1,
              "wait for an offer");
+        if (event.kind == RP_HANDOFF_EVENT_CLOSED) {
+            _exit(0);
+        }
     }
     end(event.offer);
     must(rp_handoff_session_next_event(session, &event, nullptr) == 0, "one offer");

@@ -65,11 +65,12 @@ void compare(const std::string &row, const Settings &settings, Shape shape) {
     const Process backend([&] { be_backend(wires, std::move(wires.session.b), shape, sizes, total); });
     const Broker broker = make_broker();
     const Session session = broker_session(broker.get(), std::move(wires.session.a));
+    Pipeline pipeline(session.get(), connection.server.get(), shape);
     CpuMeter cpu({0, backend.pid()});
     Side ours("session");
     Side bare("bare loop");
     for (std::uint32_t round = 0; round < settings.rounds; round++) {
-        run_round(ours, cpu, total, [&] { hand_over(session.get(), connection.server.get(), shape, total); });
+        run_round(ours, cpu, total, [&] { pipeline.hand_over(total); });
         run_round(bare, cpu, total,
                   [&] { hand_over_by_bare_loop(wires.bare.a.get(), connection.server.get(), shape, sizes, total); });
     }

@@ -27,11 +27,11 @@ std::uint64_t client_that_stays(const Address &front) {
 
 std::uint64_t client_that_is_redirected(const Address &front) {
     const char request[request_size] = {};
-    Address backend = front; // of the same family, and so of the same length
+    Address backend{};
     const std::uint64_t start = now_ns();
     Fd first = dial(front);
     send_all(first.get(), request, sizeof request);
-    receive_all(first.get(), &backend.storage, backend.length);
+    receive_all(first.get(), &backend, sizeof backend);
     Fd second = dial(backend);
     send_all(second.get(), request, sizeof request);
     await_reply(second.get());
@@ -49,7 +49,7 @@ void reply(Fd connection) {
 
 void redirect(Fd connection, const Address &backend) {
     char request[request_size];
-    send_all(connection.get(), &backend.storage, backend.length);
+    send_all(connection.get(), &backend, sizeof backend);
     receive_all(connection.get(), request, sizeof request);
 }
 

@@ -73,6 +73,8 @@ def rows_of(record):
         pinned_handoff = record["pinning"] == "one core" and record["ours"]["name"].startswith("written")
         target = "<= 1.00" if pinned_handoff else None
         return [compared(record, "p50_ns", target), compared(record, "p99_ns", target)]
+    if record["ours"]["name"] == "backend dies with the offer": # what takes most of that is the end of a process
+        return [compared(record, "p50_ns")]
     return [compared(record, member, target) for member, target in TARGETS[record["row"]].items()]
 
 

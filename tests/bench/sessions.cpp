@@ -3,8 +3,10 @@
 namespace rp::bench {
 
 Broker make_broker() {
+    auto options = sized<rp_handoff_broker_options>();
+    options.max_failed_attempts = UINT32_MAX; // those that fail are measured too
     rp_handoff_broker *broker = nullptr;
-    must(rp_handoff_broker_create(nullptr, &broker) == RP_HANDOFF_OK, "create a broker");
+    must(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK, "create a broker");
     return Broker(broker);
 }
 
@@ -47,31 +49,28 @@ rp_handoff_outcome attempt(rp_handoff_session *session, int fd) {
     return outcome;
 }
 
-namespace {
+Pipeline::Pipeline(rp_handoff_session *session, int fd, Shape shape)
+    : session_(session), fd_(fd), shape_(shape), items_(shape.per_message, sized<rp_handoff_submission>()) {}
 
-void submit(rp_handoff_session *session, std::vector<rp_handoff_submission> &items, int fd) {
-    for (auto &item : items) {
-        item.fd = dup(fd);
+void Pipeline::submit() {
+    for (auto &item : items_) {
+        item.fd = dup(fd_);
     }
-    const auto count = static_cast<std::uint32_t>(items.size());
-    must(rp_handoff_session_submit(session, items.data(), sizeof items[0], count, nullptr) ==
-             static_cast<std::int32_t>(count),
+    must(rp_handoff_session_submit(session_, items_.data(), sizeof items_[0], shape_.per_message, nullptr) ==
+             static_cast<std::int32_t>(shape_.per_message),
          "submit");
 }
 
-} // namespace
-
-void hand_over(rp_handoff_session *session, int fd, Shape shape, std::uint32_t total) {
-    std::vector<rp_handoff_submission> items(shape.per_message, sized<rp_handoff_submission>());
+void Pipeline::hand_over(std::uint32_t total) {
     auto event = sized<rp_handoff_event>();
     std::uint32_t submitted = 0;
     for (std::uint32_t done = 0; done < total;) {
-        for (; submitted < total && submitted + shape.per_message <= done + shape.in_flight;
-             submitted += shape.per_message) {
-            submit(session, items, fd);
+        for (; submitted < total && submitted + shape_.per_message <= done + shape_.in_flight;
+             submitted += shape_.per_message) {
+            submit();
         }
-        must(rp_handoff_session_wait(session, RP_HANDOFF_FOREVER) == 1, "wait for outcomes");
-        while (rp_handoff_session_next_event(session, &event, nullptr) == 1) {
+        must(rp_handoff_session_wait(session_, RP_HANDOFF_FOREVER) == 1, "wait for outcomes");
+        while (rp_handoff_session_next_event(session_, &event, nullptr) == 1) {
             must(event.kind == RP_HANDOFF_EVENT_OUTCOME && event.ownership == RP_HANDOFF_OWNER_BACKEND,
                  "a completed handoff");
             done++;

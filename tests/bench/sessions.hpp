@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "measure.hpp"
 #include "sockets.hpp"
@@ -44,9 +45,21 @@ struct Shape {
     std::uint32_t per_message;
 };
 
-// Hands `total` duplicates of a connection over, all of which must be adopted. Without blocking handoffs: they are
-// submitted as long as there is room in flight, and their outcomes taken as they come.
-void hand_over(rp_handoff_session *session, int fd, Shape shape, std::uint32_t total);
+// Hands duplicates of a connection over, all of which must be adopted: submits as long as there is room in flight, and
+// takes the outcomes as they come.
+class Pipeline {
+  public:
+    Pipeline(rp_handoff_session *session, int fd, Shape shape);
+    void hand_over(std::uint32_t total);
+
+  private:
+    void submit();
+
+    rp_handoff_session *session_;
+    int fd_;
+    Shape shape_;
+    std::vector<rp_handoff_submission> items_; // of one message
+};
 
 // Takes `count` offers, or as many as come until the session ends. `serve` is given each connection, adopted.
 template <class Serve>

@@ -13,7 +13,7 @@ namespace {
 
 using namespace rp::bench;
 
-constexpr std::uint32_t warmup = 2016; // this and the next are whole batches of every size
+constexpr std::uint32_t warmup = 4032; // this and the next are whole batches of every size
 constexpr std::uint32_t handoffs = 8064;
 
 struct Named {
@@ -39,16 +39,6 @@ std::uint64_t allocations_of(const char *begins, const char *ends, Run run) {
     return after - before;
 }
 
-void hand_over_some(rp_handoff_session *session, int fd, Shape shape, std::uint32_t total) {
-    if (shape.in_flight > 1) {
-        hand_over(session, fd, shape, total);
-        return;
-    }
-    for (std::uint32_t i = 0; i < total; i++) {
-        execute(session, fd);
-    }
-}
-
 std::uint64_t be_backend(Fd end) {
     const Session session = backend_session(std::move(end));
     serve_offers(session.get(), warmup, [](Fd) {});
@@ -59,9 +49,18 @@ std::uint64_t be_broker(Fd end, Shape shape) {
     const Connection connection;
     const Broker broker = make_broker();
     const Session session = broker_session(broker.get(), std::move(end));
-    hand_over_some(session.get(), connection.server.get(), shape, warmup);
-    return allocations_of("broker begins", "broker ends",
-                          [&] { hand_over_some(session.get(), connection.server.get(), shape, handoffs); });
+    Pipeline pipeline(session.get(), connection.server.get(), shape);
+    const auto hand_over = [&](std::uint32_t total) {
+        if (shape.in_flight > 1) {
+            pipeline.hand_over(total);
+            return;
+        }
+        for (std::uint32_t i = 0; i < total; i++) {
+            execute(session.get(), connection.server.get());
+        }
+    };
+    hand_over(warmup);
+    return allocations_of("broker begins", "broker ends", [&] { hand_over(handoffs); });
 }
 
 void count(const Named &named) {
