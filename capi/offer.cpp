@@ -98,7 +98,5 @@ void rp_handoff_offer_destroy(rp_handoff_offer *offer) {
     offer->base.kind = Kind::dead;
     // This handle lives in what this keeps alive.
     const std::shared_ptr<Received> session = std::move(offer->session);
-    if (!offer->base.in_forked_child()) {
-        session->session->release(offer->place);
-    }
+    session->session->release(offer->place);
 }

@@ -175,7 +175,7 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
 void rp_handoff_session_destroy(rp_handoff_session *session) {
     destroy(session, [session](bool in_child) {
         if (in_child) {
-            return session->any().abandon();
+            return session->any().can_be_freed();
         }
         session->any().shutdown();
         return true;

@@ -20,6 +20,10 @@
  *   rp_handoff_broker_destroy                             rp_handoff_offer_destroy
  *                                                     rp_handoff_backend_destroy
  *
+ *   That is the v1 exchange: one connection to the backend for each handoff, and a wire that peers in other languages speak
+ *   already. Where both ends use this library, a SESSION (see there) is cheaper and knows better: many handoffs share one
+ *   connection, any event loop can drive it, and no outcome is ever AMBIGUOUS.
+ *
  * OWNERSHIP OF THE CONNECTION
  *
  *   Every outcome says who may use the connection from now on:
@@ -29,7 +33,7 @@
  *     BACKEND    The backend has adopted it. close(2) your copy; do not shutdown(2), which acts on all duplicates.
  *     AMBIGUOUS  The backend may or may not have adopted it. Treat it as BACKEND: close(2) only, never serve or proxy
  *                it. If the backend did adopt it the client is served; otherwise it sees the end of its connection
- *                and reconnects. This can happen only once the descriptor has left.
+ *                and reconnects. This can happen only once the descriptor has left, and never in a session.
  *
  * OWNERSHIP OF DESCRIPTORS
  *
@@ -803,8 +807,9 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
  * LOOPS. No thread is started and nothing waits inside process and next_event. Watch rp_handoff_session_fd for
  * rp_handoff_session_events and call process when it is ready and when rp_handoff_session_timeout has passed; then call
  * next_event until it answers 0. That last call also sends the answers of the offers that were accepted or refused in
- * between, many in one write. The descriptor stays the same for the life of the session; any loop that can watch a
- * descriptor will do (poll, epoll, libuv, GLib, asyncio). A worker thread blocks in rp_handoff_session_wait instead.
+ * between, many in one write; an offer that is answered at another time is answered at once. The descriptor stays the
+ * same for the life of the session; any loop that can watch a descriptor will do (poll, epoll, libuv, GLib, asyncio). A
+ * worker thread blocks in rp_handoff_session_wait instead.
  *
  * BACK-PRESSURE. A broker holds at most max_in_flight handoffs of a session that the backend has not answered or whose
  * events were not taken, revoked ones included, since their descriptors lie in the backend's queue and count against
@@ -884,7 +889,8 @@ RP_HANDOFF_API int32_t rp_handoff_session_timeout(rp_handoff_session *session, u
  * end of the session is no error but the event CLOSED. */
 RP_HANDOFF_API int32_t rp_handoff_session_process(rp_handoff_session *session);
 
-/* As process, but waits at most `timeout_ns` for an event: 1 if there is one, 0 if the time passed. Sends accumulated
+/* As process, but waits at most `timeout_ns` for an event: 1 if there is one, 0 if the time passed or the session is over
+ * and its last event was taken. Sends accumulated
  * answers before it waits. */
 RP_HANDOFF_API int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns);
 

@@ -5,7 +5,7 @@
 namespace rp::handoff {
 
 Result<SharedMemory> SharedMemory::map(int fd, std::size_t size) noexcept {
-    void *const address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *const address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (address == MAP_FAILED) {
         return Failure(Status::system);
     }

@@ -1,6 +1,7 @@
 #include "frames.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "../text.hpp"
 
@@ -10,16 +11,33 @@ namespace {
 
 constexpr std::uint8_t magic = 'r';
 
-// Appends integers, least significant byte first, and bytes.
+// An integer as it stands on the wire, least significant byte first, and back.
+template <class Integer>
+Integer little_endian(Integer value) noexcept {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return value;
+#else
+    if constexpr (sizeof value == 2) {
+        return __builtin_bswap16(value);
+    } else if constexpr (sizeof value == 4) {
+        return __builtin_bswap32(value);
+    } else if constexpr (sizeof value == 8) {
+        return __builtin_bswap64(value);
+    }
+    return value;
+#endif
+}
+
+// Appends integers and bytes.
 class Writer {
   public:
     explicit Writer(std::uint8_t *out) noexcept : begin_(out), out_(out) {}
 
     template <class Integer>
     Writer &number(Integer value) noexcept {
-        for (std::size_t i = 0; i < sizeof value; ++i) {
-            *out_++ = static_cast<std::uint8_t>(static_cast<std::uint64_t>(value) >> (8 * i));
-        }
+        const Integer wire = little_endian(value);
+        std::memcpy(out_, &wire, sizeof wire);
+        out_ += sizeof wire;
         return *this;
     }
     Writer &bytes(ByteView view) noexcept {
@@ -44,12 +62,12 @@ class Reader {
 
     template <class Integer>
     Integer number() noexcept {
-        std::uint64_t value = 0;
-        const ByteView view = bytes(sizeof(Integer));
-        for (std::size_t i = 0; i < view.size(); ++i) {
-            value |= std::uint64_t{view[i]} << (8 * i);
+        Integer wire = 0;
+        const ByteView view = bytes(sizeof wire);
+        if (!view.empty()) {
+            std::memcpy(&wire, view.data(), sizeof wire);
         }
-        return static_cast<Integer>(value);
+        return little_endian(wire);
     }
     ByteView bytes(std::size_t length) noexcept {
         failed_ = failed_ || length > in_.size();

@@ -15,11 +15,8 @@ constexpr Duration longest_timeout = std::chrono::seconds(1); // then the reader
 
 Duration power_of_two_within(Duration left) noexcept {
     const Duration bounded = std::clamp(left, shortest_timeout, longest_timeout);
-    std::uint64_t power = 1;
-    while (power * 2 <= bounded.count()) {
-        power *= 2;
-    }
-    return Duration(power);
+    const int zeros = __builtin_clzll(bounded.count());
+    return Duration(std::uint64_t{1} << (63 - zeros));
 }
 
 } // namespace
@@ -99,7 +96,6 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     }
     control_ = at_frame && with_control;
     end_ += moved.bytes;
-    ++messages_received_;
     return {Got::bytes, Status::ok, 0};
 }
 

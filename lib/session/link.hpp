@@ -58,7 +58,6 @@ class Link {
     int flush() noexcept; // 0: all has left; EAGAIN; another errno
 
     std::uint64_t messages_sent() const noexcept { return messages_sent_; }
-    std::uint64_t messages_received() const noexcept { return messages_received_; }
 
   private:
     std::size_t wanted(std::size_t &from) noexcept;
@@ -76,7 +75,6 @@ class Link {
     std::vector<std::uint8_t> unsent_;
     std::size_t sent_ = 0;
     std::uint64_t messages_sent_ = 0;
-    std::uint64_t messages_received_ = 0;
 };
 
 } // namespace rp::handoff::session

@@ -184,6 +184,7 @@ Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
         place.written = place.prologue;
         ++lost_;
         answer_place(i, Answer::Verdict::lost, {});
+        send_unless_drained(now);
         if (adoption == Ledger::Adoption::violated) {
             end(Status::protocol, now);
         }
@@ -191,8 +192,17 @@ Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
     }
     write_prologue(place);
     ++accepted_;
+    Accepted accepted{std::move(place.fd), state_ == State::open};
     answer_place(i, Answer::Verdict::adopted, {});
-    return Accepted{std::move(place.fd), state_ == State::open};
+    send_unless_drained(now);
+    return accepted;
+}
+
+// Whoever takes events sends the answers when he took the last; an answer that comes at another time leaves at once.
+void Receiving::send_unless_drained(Instant now) {
+    if (!draining_) {
+        advance(now);
+    }
 }
 
 void Receiving::write_prologue(Place &place) noexcept {
@@ -203,8 +213,11 @@ void Receiving::write_prologue(Place &place) noexcept {
 }
 
 Status Receiving::refuse(Index i, std::string_view text) noexcept {
+    const Instant now = time_.now();
     const Lock lock(mutex_);
-    return refuse_locked(i, text);
+    const Status status = refuse_locked(i, text);
+    send_unless_drained(now);
+    return status;
 }
 
 Status Receiving::refuse_locked(Index i, std::string_view text) noexcept {
@@ -223,13 +236,25 @@ Status Receiving::refuse_locked(Index i, std::string_view text) noexcept {
 
 void Receiving::release(Index i) noexcept {
     const Instant now = time_.now();
-    const Lock lock(mutex_);
-    refuse_locked(i, "the backend dropped the offer");
+    // In a forked child another thread may have held the lock, for ever; and neither ledger nor socket is the child's.
+    Lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        if (in_forked_child()) {
+            return;
+        }
+        lock.lock();
+    }
     Place &place = places_[i];
+    if (place.phase == Phase::given && in_forked_child()) {
+        place.fd.reset();
+        return;
+    }
+    refuse_locked(i, "the backend dropped the offer");
     place.payload.clear();
     place.token.wipe();
     place.phase = Phase::free;
     free_.push_back(i);
+    send_unless_drained(now);
     resume(now);
 }
 
@@ -256,9 +281,10 @@ void Receiving::answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict
     const std::size_t at = answers_.size();
     answers_.resize(at + Answer::fixed_size + answer.text.size());
     encode_answer(answers_.data() + at, answer);
+    ++answer_count_;
 }
 
-void Receiving::pump(Instant now) {
+void Receiving::pump(Instant) {
     blocked_ = false;
     while (state_ == State::open && !blocked_ && !link_.has_unsent() && answers_sent_ < answers_.size()) {
         blocked_ = !send_answers();
@@ -267,20 +293,14 @@ void Receiving::pump(Instant now) {
         answers_.clear();
         answers_sent_ = 0;
     }
-    static_cast<void>(now);
 }
 
 // One frame of them. False if the socket takes nothing now.
 bool Receiving::send_answers() noexcept {
-    ByteView rest(answers_.data() + answers_sent_, answers_.size() - answers_sent_);
-    std::uint16_t count = 0;
-    std::size_t size = 0;
-    for (ByteView next = rest; !next.empty() && next_answer(next); ++count) {
-        const std::size_t with_next = rest.size() - next.size();
-        if (with_next > max_answers_frame - header_size) {
-            break;
-        }
-        size = with_next;
+    std::size_t size = answers_.size() - answers_sent_;
+    std::uint16_t count = answer_count_;
+    if (size > max_answers_frame - header_size) {
+        size = some_answers(count);
     }
     std::array<std::uint8_t, header_size> header{};
     encode_header(header.data(), {FrameKind::answers, count, static_cast<std::uint32_t>(size)});
@@ -288,12 +308,28 @@ bool Receiving::send_answers() noexcept {
     const transport::Sent sent = link_.send(nullptr, 0, pieces.data(), pieces.size());
     if (sent.os_error == 0) {
         answers_sent_ += size;
+        answer_count_ = static_cast<std::uint16_t>(answer_count_ - count);
         return true;
     }
     if (sent.os_error != EAGAIN && sent.os_error != ENOBUFS) {
         end(Status::closed, now_);
     }
     return false;
+}
+
+// How many of the items fit into one frame, and their size.
+std::size_t Receiving::some_answers(std::uint16_t &count) const noexcept {
+    const ByteView rest(answers_.data() + answers_sent_, answers_.size() - answers_sent_);
+    std::size_t size = 0;
+    count = 0;
+    for (ByteView next = rest; next_answer(next); ++count) {
+        const std::size_t with_next = rest.size() - next.size();
+        if (with_next > max_answers_frame - header_size) {
+            break;
+        }
+        size = with_next;
+    }
+    return size;
 }
 
 // ---- the end --------------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Receiving final : public Session {
     Instant on_close(Instant now) override { return rp::handoff::after(now, config_.open_timeout); }
     void on_end(Status, Instant) noexcept override {} // what is pending in the ledger may still be adopted
     void on_time(Instant) override {}
-    void pump(Instant now) override;
+    void pump(Instant) override;
     bool wants_output() const noexcept override { return blocked_; }
     bool reads_again() noexcept override { return std::exchange(more_, false); }
     Instant nearest_deadline() const noexcept override { return end_of_time; }
@@ -88,6 +88,8 @@ class Receiving final : public Session {
     void answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict verdict, std::string_view text) noexcept;
     void answer_place(Index i, Answer::Verdict verdict, std::string_view text) noexcept;
     bool send_answers() noexcept;
+    std::size_t some_answers(std::uint16_t &count) const noexcept;
+    void send_unless_drained(Instant now);
     Status refuse_locked(Index i, std::string_view text) noexcept;
     void write_prologue(Place &place) noexcept;
     ByteView part(const Place &place, std::size_t from, std::size_t size) const noexcept {
@@ -110,8 +112,9 @@ class Receiving final : public Session {
 
     std::vector<std::uint8_t> answers_; // items; those before answers_sent_ have left
     std::size_t answers_sent_ = 0;
-    bool blocked_ = false; // the socket takes nothing
-    bool more_ = false;    // the broker has more on its way
+    std::uint16_t answer_count_ = 0; // that have not left
+    bool blocked_ = false;           // the socket takes nothing
+    bool more_ = false;              // the broker has more on its way
     std::uint64_t offers_ = 0;
     std::uint64_t accepted_ = 0;
     std::uint64_t refused_ = 0;

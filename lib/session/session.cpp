@@ -181,6 +181,7 @@ void Session::handle(const Link::Read &read, Instant now) {
         end(read.status, now);
         return;
     case Link::Got::bytes:
+        ++messages_received_;
         parse(now);
     }
 }
@@ -413,29 +414,36 @@ bool Session::event_ready() const noexcept {
 }
 
 bool Session::next_event(Event &event) {
-    {
-        const Lock lock(mutex_);
-        if (opened_event_) {
-            opened_event_ = false;
-            event.kind = Event::Kind::opened;
-            return true;
-        }
-        if (take_event(event)) {
-            return true;
-        }
-        if (closing_event_) {
-            closing_event_ = false;
-            event.kind = Event::Kind::closing;
-            return true;
-        }
-        if (closed_event_) {
-            closed_event_ = false;
-            event.kind = Event::Kind::closed;
-            event.status = why_;
-            return true;
-        }
+    if (take_next(event)) {
+        return true;
     }
     flush();
+    return false;
+}
+
+bool Session::take_next(Event &event) {
+    const Lock lock(mutex_);
+    draining_ = true;
+    if (opened_event_) {
+        opened_event_ = false;
+        event.kind = Event::Kind::opened;
+        return true;
+    }
+    if (take_event(event)) {
+        return true;
+    }
+    if (closing_event_) {
+        closing_event_ = false;
+        event.kind = Event::Kind::closing;
+        return true;
+    }
+    if (closed_event_) {
+        closed_event_ = false;
+        event.kind = Event::Kind::closed;
+        event.status = why_;
+        return true;
+    }
+    draining_ = false;
     return false;
 }
 
@@ -459,18 +467,12 @@ Statistics Session::statistics() noexcept {
     const Lock lock(mutex_);
     Statistics counted = count();
     counted.messages_sent = link_.messages_sent();
-    counted.messages_received = link_.messages_received();
+    counted.messages_received = messages_received_;
     return counted;
 }
 
-bool Session::abandon() noexcept {
-    // If some thread of the parent held the lock at the fork, what it guards may be in the middle of a change.
-    if (!mutex_.try_lock()) {
-        return false;
-    }
-    abandoned_ = true;
-    mutex_.unlock();
-    return true;
+bool Session::can_be_freed() noexcept {
+    return Lock(mutex_, std::try_to_lock).owns_lock();
 }
 
 } // namespace rp::handoff::session

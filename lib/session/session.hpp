@@ -96,9 +96,10 @@ class Session {
     const Peer *peer() noexcept; // null before it is open; stays as it is from then on
     Statistics statistics() noexcept;
 
-    // For destroy. In a forked child: false if a thread of the parent was at work, and nothing can be done.
+    // For destroy: at once, and in a forked child, where it only tells whether the copy can be freed: false if a thread of
+    // the parent was at work at the fork.
     virtual void shutdown() noexcept = 0;
-    bool abandon() noexcept;
+    bool can_be_freed() noexcept;
 
   protected:
     using Lock = std::unique_lock<std::mutex>;
@@ -142,6 +143,8 @@ class Session {
     virtual bool may_block_in_read() const noexcept = 0; // nothing but its peer can make it do something
     virtual Statistics count() const noexcept = 0;
 
+    bool in_forked_child() const noexcept { return owner_ != getpid(); }
+
     // ---- what the sides use, all with the lock held
     Status authenticate(); // by what came beside the present frame. ok, peer_rejected, protocol
     void opened() noexcept;
@@ -165,12 +168,13 @@ class Session {
     Peer peer_;
     bool closing_ = false; // by our close
     bool peer_closing_ = false;
-    bool stalled_ = false;   // a frame has to wait: nothing is read
-    bool abandoned_ = false; // in a forked child
-    Instant now_{};          // when the engine was entered
+    bool stalled_ = false;  // a frame has to wait: nothing is read
+    bool draining_ = false; // events are being taken: who takes them goes on until there is none, and then sends
+    Instant now_{};         // when the engine was entered
 
   private:
     bool event_ready() const noexcept;
+    bool take_next(Event &event);
     void handle(const Link::Read &read, Instant now);
     Status dial(Instant now);
     Status take_connection() noexcept;
@@ -182,6 +186,7 @@ class Session {
     void read_now(Instant now);
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
+    const pid_t owner_ = getpid();
     std::condition_variable readable_;
     bool reading_ = false;
     std::size_t waiters_ = 0;
@@ -193,6 +198,7 @@ class Session {
     bool closed_event_ = false;
     bool goodbye_sent_ = false;
     bool half_closed_ = false;
+    std::uint64_t messages_received_ = 0;
     Status why_ = Status::ok;
     Instant open_until_{};
     Instant close_until_ = end_of_time;

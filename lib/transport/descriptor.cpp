@@ -33,18 +33,31 @@ void take_descriptors(const cmsghdr &header, Received &received) noexcept {
     }
 }
 
+void take_control_message(const cmsghdr &header, Received &received) noexcept {
+    if (header.cmsg_level != SOL_SOCKET) {
+        received.surplus = true;
+        return;
+    }
+    switch (header.cmsg_type) {
+    case SCM_RIGHTS:
+        take_descriptors(header, received);
+        return;
+    case scm_pidfd: {
+        Received unwanted;
+        take_descriptors(header, unwanted);
+        return;
+    }
+    case SCM_CREDENTIALS:
+    case scm_security:
+        return;
+    default:
+        received.surplus = true;
+    }
+}
+
 void take_control(msghdr &message, Received &received) noexcept {
     for (cmsghdr *header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-        if (header->cmsg_level != SOL_SOCKET) {
-            received.surplus = true;
-        } else if (header->cmsg_type == SCM_RIGHTS) {
-            take_descriptors(*header, received);
-        } else if (header->cmsg_type == scm_pidfd) {
-            Received unwanted;
-            take_descriptors(*header, unwanted);
-        } else if (header->cmsg_type != SCM_CREDENTIALS && header->cmsg_type != scm_security) {
-            received.surplus = true;
-        }
+        take_control_message(*header, received);
     }
     received.truncated = (message.msg_flags & MSG_CTRUNC) != 0;
     received.surplus = received.surplus || received.truncated;
