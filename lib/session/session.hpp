@@ -111,7 +111,7 @@ class Session {
     // Makes a session of what the config says. A descriptor from outside is taken on success only.
     template <class Make>
     static auto start(Make make) -> Result<decltype(make(std::declval<transport::Poller>()))> {
-        Result<transport::Poller> poller = transport::Poller::create();
+        Result<transport::Poller> poller = transport::Poller::create(false);
         if (!poller) {
             return Failure(poller.error());
         }
