@@ -12,7 +12,8 @@ namespace rp::handoff::session {
 
 namespace {
 
-constexpr transport::Poller::Id socket_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id input_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id output_id = transport::Poller::first_free_id + 1;
 constexpr int reads_at_once = 64;
 constexpr Duration longest_dial_pause = std::chrono::milliseconds(50);
 
@@ -81,7 +82,7 @@ Status Session::connected() {
             return Status::peer_rejected;
         }
     }
-    if (!poller_.add(link_.socket(), socket_id)) {
+    if (!poller_.add(link_.input(), input_id)) {
         return Status::system;
     }
     state_ = State::greeting;
@@ -220,7 +221,7 @@ void Session::parse(Instant now) {
 void Session::stall(bool stalled) noexcept {
     if (stalled != stalled_ && has_outlet()) {
         stalled_ = stalled;
-        poller_.enable(link_.socket(), socket_id, !stalled_, watching_output_);
+        watch_input();
     }
 }
 
@@ -236,14 +237,16 @@ void Session::end(Status why, Instant now) noexcept {
         return;
     }
     if (state_ != State::dialling) {
-        poller_.remove(link_.socket());
+        poller_.remove(link_.input());
+        poller_.remove(link_.output());
     }
     state_ = State::ended;
     why_ = why;
     on_end(why, now);
     closed_event_ = true;
     announce();
-    ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.input(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.output(), SHUT_RDWR);
 }
 
 // An orderly end: goodbye when nothing new comes from us, half-closed when nothing is left to do, ended with the peer.
@@ -252,7 +255,7 @@ void Session::close_if_done(Instant now) {
         send_goodbye();
     }
     if ((closing_ || peer_closing_) && state_ == State::open && !half_closed_ && is_done() && !link_.has_unsent()) {
-        ::shutdown(link_.socket(), SHUT_WR);
+        ::shutdown(link_.output(), SHUT_WR);
         half_closed_ = true;
         close_until_ = after(now, config_.open_timeout);
     }
@@ -281,11 +284,29 @@ void Session::announce() noexcept {
     }
 }
 
+void Session::watch_input() noexcept {
+    poller_.enable(link_.input(), input_id, !stalled_, watching_output_ && link_.input() == link_.output());
+}
+
 void Session::watch_output(bool wanted) noexcept {
-    if (wanted != watching_output_ && has_outlet()) {
-        watching_output_ = wanted;
-        poller_.enable(link_.socket(), socket_id, !stalled_, wanted);
+    if (wanted == watching_output_ || !has_outlet()) {
+        return;
     }
+    watching_output_ = wanted;
+    if (link_.input() == link_.output()) {
+        watch_input();
+    } else if (!wanted) {
+        poller_.remove(link_.output());
+    } else if (poller_.add(link_.output(), output_id)) {
+        poller_.enable(link_.output(), output_id, false, true);
+    }
+}
+
+Status Session::read_from(UniqueFd input) noexcept {
+    watch_output(false);
+    poller_.remove(link_.input());
+    link_.read_from(std::move(input));
+    return poller_.add(link_.input(), input_id) ? Status::ok : Status::system;
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------

@@ -151,6 +151,7 @@ class Session {
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
     void watch_output(bool wanted) noexcept;
+    Status read_from(UniqueFd input) noexcept; // instead of the socket that was read from before
     void send_goodbye() noexcept;
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
@@ -183,6 +184,7 @@ class Session {
     void close_if_done(Instant now);
     void parse(Instant now);
     void stall(bool stalled) noexcept;
+    void watch_input() noexcept;
     void read_now(Instant now);
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 

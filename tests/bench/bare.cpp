@@ -10,15 +10,20 @@ namespace {
 
 constexpr std::size_t most_control_bytes = CMSG_SPACE(RP_HANDOFF_BATCH_MAX * sizeof(int));
 
-std::size_t unread_bytes(const Fd &fd) {
-    int unread = 0;
-    must(ioctl(fd.get(), FIONREAD, &unread) == 0, "FIONREAD");
-    return static_cast<std::size_t>(unread);
-}
-
-// A descriptor of the same socket, to look at what lies in it.
-Fd another(const Fd &fd) {
-    return Fd(dup(fd.get()));
+// In all Unix sockets of this process, which are those of the session.
+std::size_t unread_bytes() {
+    constexpr int beyond_last = 64;
+    std::size_t total = 0;
+    for (int fd = 0; fd < beyond_last; fd++) {
+        int domain = 0;
+        int unread = 0;
+        socklen_t length = sizeof domain;
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX &&
+            ioctl(fd, FIONREAD, &unread) == 0) {
+            total += static_cast<std::size_t>(unread);
+        }
+    }
+    return total;
 }
 
 // Both ends of a session in one process, by turns, until each has seen that it is open.
@@ -59,16 +64,14 @@ Session session_of(rp_handoff_broker *broker, Fd fd) {
 MessageSizes message_sizes(std::uint32_t count) {
     Pair pair;
     const Connection connection;
-    const Fd broker_end = another(pair.a);
-    const Fd backend_end = another(pair.b);
     const Broker broker = make_broker();
     const Session sender = session_of(broker.get(), std::move(pair.a));
     const Session receiver = backend_session(std::move(pair.b));
     open_both(sender.get(), receiver.get());
     submit(sender.get(), count, connection.server.get());
-    const std::size_t offers = unread_bytes(backend_end);
+    const std::size_t offers = unread_bytes();
     serve_offers(receiver.get(), count, [](Fd) {});
-    return {offers, unread_bytes(broker_end)};
+    return {offers, unread_bytes()};
 }
 
 void send_descriptors(int socket, const int *fds, std::size_t count, const std::vector<char> &bytes) {
