@@ -82,11 +82,8 @@ Status Session::connected() {
             return Status::peer_rejected;
         }
     }
-    if (!poller_.add(link_.input(), input_id)) {
-        return Status::system;
-    }
     state_ = State::greeting;
-    return greet();
+    return asked_for_fd_ && !watch() ? Status::system : greet();
 }
 
 void Session::dial_again(Instant now) {
@@ -284,6 +281,23 @@ void Session::announce() noexcept {
     }
 }
 
+Result<int> Session::fd() noexcept {
+    const Lock lock(mutex_);
+    asked_for_fd_ = true;
+    return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
+}
+
+// Puts the input into the poller's set, if it is not there. Not before somebody needs it: it costs a fiftieth of a whole
+// handoff, which whoever only ever blocks in a read is spared.
+bool Session::watch() noexcept {
+    if (!watching_ && has_outlet()) {
+        watching_ = poller_.add(link_.input(), input_id);
+        watch_input();
+        return watching_;
+    }
+    return true;
+}
+
 void Session::watch_input() noexcept {
     poller_.enable(link_.input(), input_id, !stalled_, watching_output_ && link_.input() == link_.output());
 }
@@ -305,8 +319,9 @@ void Session::watch_output(bool wanted) noexcept {
 Status Session::read_from(UniqueFd input) noexcept {
     watch_output(false);
     poller_.remove(link_.input());
+    watching_ = false;
     link_.read_from(std::move(input));
-    return poller_.add(link_.input(), input_id) ? Status::ok : Status::system;
+    return asked_for_fd_ && !watch() ? Status::system : Status::ok;
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
@@ -347,6 +362,9 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     reading_ = true;
     const bool control = reads_control();
     direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
+    if (!direct && !watch()) {
+        end(Status::system, now_);
+    }
     Link::Read read{Link::Got::nothing, Status::ok, 0};
     Wait waited = Wait::ready;
     lock.unlock();

@@ -83,7 +83,7 @@ class Session {
     Session &operator=(const Session &) = delete;
     virtual ~Session() = default;
 
-    int fd() const noexcept { return poller_.fd(); }
+    Result<int> fd() noexcept;
     Instant next_deadline() noexcept;
     Instant now() noexcept { return time_.now(); }
 
@@ -185,6 +185,7 @@ class Session {
     void parse(Instant now);
     void stall(bool stalled) noexcept;
     void watch_input() noexcept;
+    bool watch() noexcept;
     void read_now(Instant now);
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
@@ -194,6 +195,8 @@ class Session {
     std::size_t waiters_ = 0;
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
+    bool asked_for_fd_ = false;
+    bool watching_ = false; // the input is in the poller's set
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;
