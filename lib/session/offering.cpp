@@ -57,7 +57,7 @@ Status Offering::greet() {
 }
 
 Status Offering::on_greeting(const Link::Frame &frame) {
-    if (frame.header.kind != FrameKind::hello || !frame.of_one_read) {
+    if (frame.header.kind != FrameKind::hello || !frame.of_one_read || !link_.beside().descriptors.empty()) {
         return Status::protocol;
     }
     if (const Status status = authenticate(); status != Status::ok) {
