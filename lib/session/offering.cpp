@@ -113,7 +113,7 @@ Result<Index> Offering::begin_handoff(const Submission &submission, Lock &lock) 
         lacks ? Failure(Status::system) : place(submission, *lease, duplicate ? duplicate.get() : submission.fd);
     if (!index) {
         lock.unlock();
-        broker_.give_back(lease->token);
+        broker_.give_back(*lease);
         return index;
     }
     duplicate.release();
