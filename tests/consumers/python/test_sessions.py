@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import rp_handoff_session
-from cases import BROKEN, HERE, LIBRARY_PATH, Case, Connection, gives_nothing_but_success, library, now_in_python, raises, \
-    run, wait_in_python
+from cases import BROKEN, HERE, LIBRARY_PATH, Case, Connection, gives_nothing_but_success, library, now_in_python, \
+    raises, run, wait_in_python
 from rp_handoff import COMPLETED, FOREVER, OWNER_BACKEND, OWNER_BROKER, HandoffError
 from rp_handoff_session import EVENT_CLOSED, EVENT_OPENED, EVENT_OUTCOME, SUBMIT_DUPLICATE, Submission
 
@@ -56,7 +56,8 @@ class Sessions(Case):
         with library.broker() as broker, SessionProcess(broker, service_name="caf\u00e9") as backend:
             for name in ("first", "second"):
                 with Connection() as connection:
-                    outcome = backend.session.execute(connection.accepted.fileno(), metadata=b"serve", early=name.encode())
+                    outcome = backend.session.execute(connection.accepted.fileno(), metadata=b"serve",
+                                                      early=name.encode())
                     self.assertEqual((outcome.result, outcome.ownership), (COMPLETED, OWNER_BACKEND), outcome.detail)
                     self.assertEqual(connection.served(), f"serve {name} by {backend.process.pid}\n")
             peer = backend.session.peer()
