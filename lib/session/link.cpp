@@ -11,7 +11,7 @@ namespace rp::handoff::session {
 namespace {
 
 constexpr Duration shortest_timeout = std::chrono::microseconds(1);
-constexpr Duration longest_timeout = std::chrono::seconds(1); // then the reader sees what other threads have changed
+constexpr Duration longest_timeout = std::chrono::seconds(1); // then who reads sees what other threads have changed
 
 Duration power_of_two_within(Duration left) noexcept {
     const Duration bounded = std::clamp(left, shortest_timeout, longest_timeout);
@@ -29,7 +29,7 @@ Link::Link(std::size_t receive_capacity, std::size_t send_capacity)
 // ---- receiving ------------------------------------------------------------------------------------------------------
 
 void Link::set_timeout(Duration left) noexcept {
-    const Duration wanted = left == Duration::max() ? Duration() : power_of_two_within(left);
+    const Duration wanted = power_of_two_within(left);
     if (wanted == timeout_) {
         return;
     }
@@ -158,12 +158,16 @@ int Link::flush() noexcept {
         ++messages_sent_;
         sent_ += sent.bytes;
     }
+    drop_unsent();
+    return 0;
+}
+
+void Link::drop_unsent() noexcept {
     if (!unsent_.empty()) {
         explicit_bzero(unsent_.data(), unsent_.size());
         unsent_.clear();
         sent_ = 0;
     }
-    return 0;
 }
 
 } // namespace rp::handoff::session

@@ -56,6 +56,7 @@ class Link {
     transport::Sent send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept;
     transport::Sent send(ByteView bytes) noexcept;
     int flush() noexcept; // 0: all has left; EAGAIN; another errno
+    void drop_unsent() noexcept;
 
     std::uint64_t messages_sent() const noexcept { return messages_sent_; }
 
@@ -71,7 +72,7 @@ class Link {
     std::size_t read_began_ = 0;  // where the last read that began at a frame put its bytes
     bool control_ = false;        // whether that read was with control data
     transport::Ancillary beside_; // of that read
-    Duration timeout_{};          // what SO_RCVTIMEO is; zero: no limit
+    Duration timeout_{};          // what SO_RCVTIMEO is; zero: none yet
     std::vector<std::uint8_t> unsent_;
     std::size_t sent_ = 0;
     std::uint64_t messages_sent_ = 0;

@@ -254,7 +254,7 @@ bool Offering::send_batch(std::size_t most, Instant now) {
     case EPIPE:
     case ECONNRESET:
     case ENOTCONN:
-        end(Status::closed, now);
+        on_broken_pipe(now);
         return true;
     default:
         break;

@@ -84,6 +84,7 @@ Status Session::connected() {
     if (!poller_.add(link_.socket(), socket_id)) {
         return Status::system;
     }
+    watched_ = true;
     state_ = State::greeting;
     return greet();
 }
@@ -148,16 +149,16 @@ void Session::advance(Instant now) {
     if (has_outlet()) {
         const int error = link_.flush();
         if (error != 0 && error != EAGAIN && error != ENOBUFS) {
-            end(Status::closed, now);
+            on_broken_pipe(now);
         }
     }
     if (state_ == State::open) {
         pump(now);
     }
-    if (has_outlet()) {
-        watch_output(link_.has_unsent() || wants_output());
-    }
     close_if_done(now);
+    if (has_outlet()) {
+        watch_output(link_.has_unsent() || wants_output() || (closing_ && state_ == State::open && !goodbye_sent_));
+    }
     wake_sleepers();
 }
 
@@ -171,6 +172,10 @@ void Session::read_now(Instant now) {
 }
 
 void Session::handle(const Link::Read &read, Instant now) {
+    if (!has_outlet()) { // ended by another thread in the meantime
+        link_.beside().descriptors.clear();
+        return;
+    }
     switch (read.got) {
     case Link::Got::nothing:
         return;
@@ -221,7 +226,7 @@ void Session::parse(Instant now) {
 void Session::stall(bool stalled) noexcept {
     if (stalled != stalled_ && has_outlet()) {
         stalled_ = stalled;
-        poller_.enable(link_.socket(), socket_id, !stalled_, watching_output_);
+        watch();
     }
 }
 
@@ -242,25 +247,39 @@ void Session::end(Status why, Instant now) noexcept {
     state_ = State::ended;
     why_ = why;
     on_end(why, now);
+    if (!reading_) {
+        link_.beside().descriptors.clear(); // or else by the thread that reads
+    }
     closed_event_ = true;
     announce();
     ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
 }
 
-// An orderly end: goodbye when nothing new comes from us, half-closed when nothing is left to do, ended with the peer.
+// An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, which
+// has so long for it. The broker half-closes then, the backend may not: an offer may be on its way to it.
 void Session::close_if_done(Instant now) {
-    if (closing_ && state_ == State::open && !goodbye_sent_) {
-        send_goodbye();
-    }
-    if ((closing_ || peer_closing_) && state_ == State::open && !half_closed_ && is_done() && !link_.has_unsent()) {
-        ::shutdown(link_.socket(), SHUT_WR);
-        half_closed_ = true;
-        close_until_ = after(now, config_.open_timeout);
-    }
     if (closing_ && (state_ == State::dialling || state_ == State::greeting) && is_done()) {
         end(Status::ok, now);
     }
-    if (half_closed_ && state_ == State::open && is_due(close_until_, now)) {
+    if (state_ != State::open || !(closing_ || peer_closing_)) {
+        return;
+    }
+    const bool done = is_done();
+    if (!goodbye_sent_ && (closing_ || (done && is_first_to_end()))) {
+        send_goodbye();
+    }
+    if (!done || !goodbye_sent_ || link_.has_unsent()) {
+        close_until_ = end_of_time;
+        return;
+    }
+    if (close_until_ == end_of_time) {
+        close_until_ = after(now, config_.open_timeout);
+    }
+    if (is_first_to_end() && !half_closed_) {
+        half_closed_ = true;
+        ::shutdown(link_.socket(), SHUT_WR);
+    }
+    if (is_due(close_until_, now)) {
         end(Status::timed_out, now);
     }
 }
@@ -271,8 +290,17 @@ void Session::send_goodbye() noexcept {
     }
     std::array<std::uint8_t, header_size> frame{};
     encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
-    goodbye_sent_ = link_.send({frame.data(), frame.size()}).os_error == 0;
-    watch_output(link_.has_unsent() || !goodbye_sent_ || wants_output());
+    const int error = link_.send({frame.data(), frame.size()}).os_error;
+    goodbye_sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
+}
+
+void Session::announce() noexcept {
+    if (!inside_) {
+        nudge();
+    }
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
 }
 
 void Session::nudge() noexcept {
@@ -282,17 +310,34 @@ void Session::nudge() noexcept {
     }
 }
 
-void Session::announce() noexcept {
-    if (!inside_) {
+// Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
+void Session::wake_sleepers() noexcept {
+    if (wake_at() < std::max(told_until_, reader_until_)) {
         nudge();
+        if (waiters_ > 0) {
+            readable_.notify_all();
+        }
     }
 }
 
 void Session::watch_output(bool wanted) noexcept {
-    if (wanted != watching_output_ && has_outlet()) {
+    if (wanted != watching_output_) {
         watching_output_ = wanted;
-        poller_.enable(link_.socket(), socket_id, !stalled_, wanted);
+        watch();
     }
+}
+
+// With nothing to look for the socket leaves the poller, since epoll(7) reports a hang-up also to who did not ask.
+void Session::watch() noexcept {
+    const bool wanted = !stalled_ || watching_output_;
+    if (!wanted) {
+        poller_.remove(link_.socket());
+    } else if (watched_ || poller_.add(link_.socket(), socket_id)) {
+        poller_.enable(link_.socket(), socket_id, !stalled_, watching_output_);
+    } else {
+        end(Status::system, now_);
+    }
+    watched_ = wanted;
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
@@ -315,16 +360,6 @@ Instant Session::next_deadline() noexcept {
     return told_until_ = wake_at();
 }
 
-// Another thread's call may bring a deadline that is earlier than what a loop or a thread sleeps for.
-void Session::wake_sleepers() noexcept {
-    if (wake_at() < std::max(told_until_, reader_until_)) {
-        nudge();
-        if (waiters_ > 0) {
-            readable_.notify_all();
-        }
-    }
-}
-
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     if (reading_) {
         ++waiters_;
@@ -341,15 +376,15 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
         return now;
     }
     reading_ = true;
-    reader_until_ = until;
     const bool control = reads_control();
     direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
+    reader_until_ = direct ? Instant() : until;
     Link::Read read{Link::Got::nothing, Status::ok, 0};
     Wait waited = Wait::ready;
     lock.unlock();
     Instant now{};
     if (direct) {
-        link_.set_timeout(until == end_of_time ? Duration::max() : elapsed(time_.now(), until));
+        link_.set_timeout(elapsed(time_.now(), until));
         read = link_.read(true, control);
         now = time_.now();
     } else {
@@ -386,6 +421,7 @@ void Session::process() {
     const Instant now = time_.now();
     const Lock lock(mutex_);
     inside_ = true;
+    draining_ = false;
     told_until_ = Instant();
     if (nudged_) {
         nudged_ = false;
@@ -405,8 +441,13 @@ bool Session::wait(std::optional<Duration> timeout) {
     Instant now = time_.now();
     const Instant until = timeout ? after(now, *timeout) : end_of_time;
     Lock lock(mutex_);
-    for (;;) {
+    draining_ = false;
+    for (bool has_read = false;; has_read = true) {
         inside_ = true;
+        if (is_due(until, now) && !has_read && !reading_) {
+            read_now(now);
+            has_read = true;
+        }
         advance(now);
         inside_ = false;
         if (event_ready()) {
@@ -473,7 +514,6 @@ void Session::close() {
     const Instant now = time_.now();
     const Lock lock(mutex_);
     closing_ = true;
-    close_until_ = on_close(now);
     advance(now);
     if (waiters_ > 0) {
         readable_.notify_all();

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "../clock.hpp"
 #include "../orchestrate.hpp"
@@ -111,7 +112,7 @@ class Session {
     // Makes a session of what the config says. A descriptor from outside is taken on success only.
     template <class Make>
     static auto start(Make make) -> Result<decltype(make(std::declval<transport::Poller>()))> {
-        Result<transport::Poller> poller = transport::Poller::create();
+        Result<transport::Poller> poller = transport::Poller::create(false);
         if (!poller) {
             return Failure(poller.error());
         }
@@ -129,7 +130,7 @@ class Session {
     virtual Status on_greeting(const Link::Frame &frame) = 0;  // state greeting
     virtual Status on_frame(const Link::Frame &frame) = 0;     // state open. frame_incomplete: it has to wait
     virtual bool on_goodbye(Instant now) = 0;                  // the peer begins nothing new; whether that is an event
-    virtual Instant on_close(Instant now) = 0;                 // by this side; by when the peer has to do its part
+    virtual void on_broken_pipe(Instant now) noexcept = 0;     // what this side sends reaches nobody
     virtual void on_end(Status why, Instant now) noexcept = 0; // state is ended now
     virtual void on_time(Instant now) = 0;                     // something may be due
     virtual void pump(Instant now) = 0;                        // something may be sent
@@ -137,7 +138,8 @@ class Session {
     virtual Instant nearest_deadline() const noexcept = 0;
     virtual bool take_event(Event &event) = 0;
     virtual bool has_event() const noexcept = 0;
-    virtual bool is_done() const noexcept = 0; // closing: nothing is left to do
+    virtual bool is_done() const noexcept = 0;         // closing: nothing is left to do for this side
+    virtual bool is_first_to_end() const noexcept = 0; // of the two
     virtual bool reads_control() const noexcept = 0;
     virtual bool reads_again() noexcept = 0;             // more is likely to be there at once
     virtual bool may_block_in_read() const noexcept = 0; // nothing but its peer can make it do something
@@ -150,8 +152,6 @@ class Session {
     void opened() noexcept;
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
-    void watch_output(bool wanted) noexcept;
-    void send_goodbye() noexcept;
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
@@ -183,6 +183,11 @@ class Session {
     void close_if_done(Instant now);
     void parse(Instant now);
     void stall(bool stalled) noexcept;
+    void watch_output(bool wanted) noexcept;
+    void watch() noexcept;
+    void nudge() noexcept;
+    void wake_sleepers() noexcept;
+    void send_goodbye() noexcept;
     void read_now(Instant now);
     void nudge() noexcept;
     void wake_sleepers() noexcept;
@@ -195,7 +200,8 @@ class Session {
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
     Instant told_until_{};   // what next_deadline said, until the next process
-    Instant reader_until_{}; // when the reader wakes by itself
+    Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before
+    bool watched_ = false;   // the socket, by the poller
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;

@@ -21,8 +21,8 @@ class Poller {
     static constexpr Id nudge_id = 1;
     static constexpr Id first_free_id = 2;
 
-    // unsupported, system.
-    static Result<Poller> create() noexcept;
+    // Without `stoppable` there is no stop, and a descriptor less. unsupported, system.
+    static Result<Poller> create(bool stoppable) noexcept;
 
     int fd() const noexcept { return epoll_.get(); }
 

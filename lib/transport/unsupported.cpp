@@ -93,7 +93,7 @@ tl::expected<UniqueFd, int> accept(int) noexcept {
     return tl::unexpected(ENOTSUP);
 }
 
-Result<Poller> Poller::create() noexcept {
+Result<Poller> Poller::create(bool) noexcept {
     return Failure(Status::unsupported);
 }
 
