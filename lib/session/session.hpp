@@ -185,8 +185,6 @@ class Session {
     void stall(bool stalled) noexcept;
     void watch_output(bool wanted) noexcept;
     void watch() noexcept;
-    void nudge() noexcept;
-    void wake_sleepers() noexcept;
     void send_goodbye() noexcept;
     void read_now(Instant now);
     void nudge() noexcept;
