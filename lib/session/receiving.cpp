@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "../text.hpp"
+#include "../transport/endpoint.hpp"
 
 namespace rp::handoff::session {
 
@@ -57,13 +58,19 @@ Status Receiving::on_ledger(const Link::Frame &frame) {
         return status;
     }
     const Result<std::uint32_t> slots = decode_ledger(frame.body);
-    if (!slots || link_.beside().descriptors.size() != 1) {
+    transport::DescriptorGroup &descriptors = link_.beside().descriptors;
+    if (!slots || descriptors.size() != 2) {
         return link_.beside().truncated ? Status::descriptors : Status::protocol;
     }
-    Result<Ledger> ledger = Ledger::attach(link_.beside().descriptors.take(), *slots);
+    Result<Ledger> ledger = Ledger::attach(descriptors.take(), *slots);
     if (!ledger) {
         return ledger.error();
     }
+    UniqueFd answers = descriptors.take();
+    if (transport::check_connection(answers.get()) != Status::ok) {
+        return Status::protocol;
+    }
+    link_.write_to(std::move(answers));
     ledger_.emplace(std::move(*ledger));
     peer_.max_in_flight = std::min(place_count_, their_in_flight_);
     opened();
@@ -357,7 +364,7 @@ void Receiving::shutdown() noexcept {
     }
     advance(now);
     end(Status::ok, now);
-    link_.take_socket().reset(); // offers that were given out may live on
+    link_.close(); // offers that were given out may live on
 }
 
 Statistics Receiving::count() const noexcept {

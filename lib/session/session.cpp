@@ -12,7 +12,8 @@ namespace rp::handoff::session {
 
 namespace {
 
-constexpr transport::Poller::Id socket_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id input_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id output_id = transport::Poller::first_free_id + 1;
 constexpr int reads_at_once = 64;
 constexpr Duration longest_dial_pause = std::chrono::milliseconds(50);
 
@@ -81,12 +82,8 @@ Status Session::connected() {
             return Status::peer_rejected;
         }
     }
-    if (!poller_.add(link_.socket(), socket_id)) {
-        return Status::system;
-    }
-    watched_ = true;
     state_ = State::greeting;
-    return greet();
+    return watch() ? greet() : Status::system;
 }
 
 void Session::dial_again(Instant now) {
@@ -226,7 +223,7 @@ void Session::parse(Instant now) {
 void Session::stall(bool stalled) noexcept {
     if (stalled != stalled_ && has_outlet()) {
         stalled_ = stalled;
-        watch();
+        watch_or_end();
     }
 }
 
@@ -242,7 +239,8 @@ void Session::end(Status why, Instant now) noexcept {
         return;
     }
     if (state_ != State::dialling) {
-        poller_.remove(link_.socket());
+        poller_.remove(link_.input());
+        poller_.remove(link_.output());
     }
     state_ = State::ended;
     why_ = why;
@@ -252,7 +250,8 @@ void Session::end(Status why, Instant now) noexcept {
     }
     closed_event_ = true;
     announce();
-    ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.input(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.output(), SHUT_RDWR);
 }
 
 // An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, which
@@ -277,7 +276,7 @@ void Session::close_if_done(Instant now) {
     }
     if (is_first_to_end() && !half_closed_) {
         half_closed_ = true;
-        ::shutdown(link_.socket(), SHUT_WR);
+        ::shutdown(link_.output(), SHUT_WR);
     }
     if (is_due(close_until_, now)) {
         end(Status::timed_out, now);
@@ -310,33 +309,68 @@ void Session::nudge() noexcept {
     }
 }
 
-// Those who wait, or were told how long to, before there was something that is due sooner.
+// Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
 void Session::wake_sleepers() noexcept {
-    const Instant wake = wake_at();
-    if (wake < read_until_ || (wake < told_ && told_to_ != std::this_thread::get_id())) {
-        read_until_ = told_ = Instant();
+    if (wake_at() < std::max(told_until_, reader_until_)) {
         nudge();
+        if (waiters_ > 0) {
+            readable_.notify_all();
+        }
     }
+}
+
+Result<int> Session::fd() noexcept {
+    const Lock lock(mutex_);
+    asked_ = true;
+    return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
 }
 
 void Session::watch_output(bool wanted) noexcept {
     if (wanted != watching_output_) {
         watching_output_ = wanted;
-        watch();
+        watch_or_end();
     }
 }
 
-// With nothing to look for the socket leaves the poller, since epoll(7) reports a hang-up also to who did not ask.
-void Session::watch() noexcept {
-    const bool wanted = !stalled_ || watching_output_;
-    if (!wanted) {
-        poller_.remove(link_.socket());
-    } else if (watched_ || poller_.add(link_.socket(), socket_id)) {
-        poller_.enable(link_.socket(), socket_id, !stalled_, watching_output_);
-    } else {
+void Session::watch_or_end() noexcept {
+    if (!watch()) {
         end(Status::system, now_);
     }
-    watched_ = wanted;
+}
+
+// Brings the poller's set to what it should be: the input once somebody asked to be woken, since a descriptor in the set
+// costs a fiftieth of a handoff, and not while a frame has to wait; the output while something could not be sent.
+bool Session::watch() noexcept {
+    if (!has_outlet()) {
+        return true;
+    }
+    const bool one = link_.input() == link_.output();
+    return watch(poller_, link_.input(), input_id, input_watch_, {asked_ && !stalled_, one && watching_output_}) &&
+           (one || watch(poller_, link_.output(), output_id, output_watch_, {false, watching_output_}));
+}
+
+// What is not wanted is not in the set either: epoll(7) reports a hang-up also to who did not ask.
+bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
+                    Watch wanted) noexcept {
+    if (present == wanted) {
+        return true;
+    }
+    if (wanted == Watch{}) {
+        poller.remove(fd);
+    } else if (present == Watch{} && !poller.add(fd, id)) {
+        return false;
+    } else {
+        poller.enable(fd, id, wanted.input, wanted.output);
+    }
+    present = wanted;
+    return true;
+}
+
+Status Session::read_from(UniqueFd input) noexcept {
+    poller_.remove(link_.input());
+    input_watch_ = {};
+    link_.read_from(std::move(input));
+    return watch() ? Status::ok : Status::system;
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
@@ -356,9 +390,7 @@ Instant Session::wake_at() const noexcept {
 
 Instant Session::next_deadline() noexcept {
     const Lock lock(mutex_);
-    told_ = wake_at();
-    told_to_ = std::this_thread::get_id();
-    return told_;
+    return told_until_ = wake_at();
 }
 
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
@@ -379,7 +411,11 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     reading_ = true;
     const bool control = reads_control();
     direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
-    read_until_ = direct ? Instant() : until;
+    reader_until_ = direct ? Instant() : until;
+    if (!direct) {
+        asked_ = true;
+        watch_or_end();
+    }
     Link::Read read{Link::Got::nothing, Status::ok, 0};
     Wait waited = Wait::ready;
     lock.unlock();
@@ -397,7 +433,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     }
     lock.lock();
     reading_ = false;
-    read_until_ = Instant();
+    reader_until_ = Instant();
     inside_ = inside;
     if (direct) {
         handle(read, now);
@@ -423,6 +459,7 @@ void Session::process() {
     const Lock lock(mutex_);
     inside_ = true;
     draining_ = false;
+    told_until_ = Instant();
     if (nudged_) {
         nudged_ = false;
         poller_.take_nudge();
@@ -466,7 +503,7 @@ void Session::flush() {
     if (state_ == State::open) {
         advance(now);
     } else {
-        wake_sleepers();
+        wake_sleepers(); // a submit before the hellos
     }
 }
 

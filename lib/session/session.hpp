@@ -20,7 +20,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "../clock.hpp"
 #include "../orchestrate.hpp"
@@ -84,7 +83,7 @@ class Session {
     Session &operator=(const Session &) = delete;
     virtual ~Session() = default;
 
-    int fd() const noexcept { return poller_.fd(); }
+    Result<int> fd() noexcept;
     Instant next_deadline() noexcept;
     Instant now() noexcept { return time_.now(); }
 
@@ -152,6 +151,7 @@ class Session {
     void opened() noexcept;
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
+    Status read_from(UniqueFd input) noexcept;  // instead of the socket that was read from before
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
@@ -173,6 +173,12 @@ class Session {
     Instant now_{};         // when the engine was entered
 
   private:
+    struct Watch { // a descriptor in the poller's set
+        bool input = false;
+        bool output = false;
+        bool operator==(const Watch &other) const noexcept { return input == other.input && output == other.output; }
+    };
+
     bool event_ready() const noexcept;
     bool take_next(Event &event);
     void handle(const Link::Read &read, Instant now);
@@ -184,11 +190,14 @@ class Session {
     void parse(Instant now);
     void stall(bool stalled) noexcept;
     void watch_output(bool wanted) noexcept;
-    void watch() noexcept;
-    void nudge() noexcept;
-    void wake_sleepers() noexcept;
+    void watch_or_end() noexcept;
+    bool watch() noexcept;
+    static bool watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
+                      Watch wanted) noexcept;
     void send_goodbye() noexcept;
     void read_now(Instant now);
+    void nudge() noexcept;
+    void wake_sleepers() noexcept;
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
     const pid_t owner_ = getpid();
@@ -197,10 +206,11 @@ class Session {
     std::size_t waiters_ = 0;
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
-    Instant read_until_{};    // until when a thread waits for the poller
-    Instant told_{};          // what next_deadline answered last,
-    std::thread::id told_to_; // and whom
-    bool watched_ = false;    // the socket, by the poller
+    Instant told_until_{};   // what next_deadline said, until the next process
+    Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before
+    bool asked_ = false;     // somebody watches the poller
+    Watch input_watch_;      // what is in its set
+    Watch output_watch_;
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;
