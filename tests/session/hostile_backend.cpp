@@ -142,7 +142,7 @@ TEST_CASE(
             clock.time.now += 5 * second;
             process(scene.offering);
         } else {
-            scene.backend.connection.reset();
+            scene.backend.close();
         }
         scene.turn();
         CHECK(take_event(scene.offering).is_outcome(RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE));
@@ -341,13 +341,13 @@ TEST_CASE("a flood of what means nothing is read bit by bit, and does not keep t
         many.insert(many.end(), empty.begin(), empty.end());
     }
     for (int round = 0; round < 50; ++round) {
-        while (send(scene.backend.connection.get(), many.data(), many.size(), MSG_DONTWAIT) > 0) {
+        while (send(scene.backend.output(), many.data(), many.size(), MSG_DONTWAIT) > 0) {
         }
         int unread = 0;
-        REQUIRE(ioctl(scene.backend.connection.get(), SIOCOUTQ, &unread) == 0);
+        REQUIRE(ioctl(scene.backend.output(), SIOCOUTQ, &unread) == 0);
         process(scene.offering);
         int left = 0;
-        REQUIRE(ioctl(scene.backend.connection.get(), SIOCOUTQ, &left) == 0);
+        REQUIRE(ioctl(scene.backend.output(), SIOCOUTQ, &left) == 0);
         CHECK(left > 0); // one call is one read
     }
     CHECK(take_event(scene.offering).kind == 0);
@@ -397,7 +397,7 @@ TEST_CASE("descriptors that a backend sends are closed, beside whichever frame t
         CHECK(scene.backend.page.adopt(offer));
         const std::size_t open = open_descriptors().size();
         const hand::Answer answer{offer.slot, offer.ticket, hand::adopted, ""};
-        hand::send_with(scene.backend.connection.get(), answer.framed(), std::vector<int>(253, STDIN_FILENO));
+        hand::send_with(scene.backend.output(), answer.framed(), std::vector<int>(253, STDIN_FILENO));
         CHECK(scene.next_event().is_outcome(RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE));
         CHECK(open_descriptors().size() == open - 1); // but for the broker's own copy
     }
