@@ -170,7 +170,7 @@ void Session::read_now(Instant now) {
 
 void Session::handle(const Link::Read &read, Instant now) {
     if (!has_outlet()) { // ended by another thread in the meantime
-        link_.beside().descriptors.clear();
+        link_.beside().clear();
         return;
     }
     switch (read.got) {
@@ -246,7 +246,7 @@ void Session::end(Status why, Instant now) noexcept {
     why_ = why;
     on_end(why, now);
     if (!reading_) {
-        link_.beside().descriptors.clear(); // or else by the thread that reads
+        link_.beside().clear(); // or else by the thread that reads
     }
     closed_event_ = true;
     announce();

@@ -282,16 +282,23 @@ class Backend {
   public:
     explicit Backend(UniqueFd fd) noexcept : connection(std::move(fd)) {}
 
-    void say(const Bytes &bytes) const { write_all(connection.get(), bytes); }
+    // Once it was told, it writes to a socket of its own.
+    int output() const { return answer_socket ? answer_socket.get() : connection.get(); }
+    void say(const Bytes &bytes) const { write_all(output(), bytes); }
     Received hear() const { return receive_frame(connection.get()); }
+    void hang_up() {
+        connection.reset();
+        answer_socket.reset();
+    }
 
     void hear_hello() const { REQUIRE(hear().kind == hello); }
     void hear_ledger() {
         Received received = hear();
         REQUIRE(received.kind == ledger);
-        REQUIRE(received.fds.size() == 1);
+        REQUIRE(received.fds.size() == 2);
         slots = Reader(received.body).number<std::uint32_t>();
         file = std::move(received.fds[0]);
+        answer_socket = std::move(received.fds[1]);
         page = Page(file.get(), slots);
     }
     std::vector<Offer> hear_offers() const { return offers_of(hear()); }
@@ -317,6 +324,7 @@ class Backend {
     }
 
     UniqueFd connection;
+    UniqueFd answer_socket;
     UniqueFd file;
     std::uint32_t slots = 0;
     Page page;
@@ -391,7 +399,7 @@ class BackendScene {
         return take_event(receiving);
     }
     void say(const Bytes &bytes, const std::vector<int> &fds = {}) const { send_with(connection.get(), bytes, fds); }
-    Received hear() const { return receive_frame(connection.get()); }
+    Received hear() const { return receive_frame(answer_pair.a.get()); }
 
     // Its word in the ledger, and it.
     void put(const Offer &offer) const {
@@ -426,9 +434,11 @@ class BackendScene {
         REQUIRE(reader.left() == 0);
         return all;
     }
-    bool has_answers() const { return is_readable(connection.get()); }
+    bool has_answers() const { return is_readable(answer_pair.a.get()); }
 
-    UniqueFd connection; // the broker's end
+    // Offers go by the first, answers come by the second, whose other end is the backend's.
+    UniqueFd connection;
+    SocketPair answer_pair;
     Session receiving;
     UniqueFd file = memory(slots * Page::words_per_slot * sizeof(Page::Word));
     Page page{file.get(), slots};
@@ -442,8 +452,9 @@ class BackendScene {
         own.role = as_broker;
         say(own.framed());
         turn();
-        REQUIRE(hear().kind == hello);
-        say(frame(ledger, 0, Writer().number(slots).done()), {file.get()});
+        REQUIRE(receive_frame(connection.get()).kind == hello);
+        say(frame(ledger, 0, Writer().number(slots).done()), {file.get(), answer_pair.b.get()});
+        answer_pair.b.reset();
         REQUIRE(next_event().kind == RP_HANDOFF_EVENT_OPENED);
     }
 
