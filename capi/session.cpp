@@ -190,8 +190,10 @@ int32_t rp_handoff_session_close(rp_handoff_session *session) {
 }
 
 int32_t rp_handoff_session_fd(rp_handoff_session *session) {
-    const Status status = check_handle(session);
-    return status == Status::ok ? session->any().fd() : code(status);
+    return guarded_with(session, [&]() -> std::int32_t {
+        const Result<int> fd = session->any().fd();
+        return fd ? *fd : code(fd.error());
+    });
 }
 
 int32_t rp_handoff_session_events(rp_handoff_session *session) {

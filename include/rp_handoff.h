@@ -807,9 +807,10 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
  * LOOPS. No thread is started and nothing waits inside process and next_event. Watch rp_handoff_session_fd for
  * rp_handoff_session_events and call process when it is ready and when rp_handoff_session_timeout has passed; then call
  * next_event until it answers 0. That last call also sends the answers of the offers that were accepted or refused in
- * between, many in one write; an offer that is answered at another time is answered at once. The descriptor stays the
- * same for the life of the session; any loop that can watch a descriptor will do (poll, epoll, libuv, GLib, asyncio). A
- * worker thread blocks in rp_handoff_session_wait instead.
+ * between, many in one write; an offer that is answered at another time is answered at once. A submit or a close that makes
+ * the timeout shorter than it was told makes the descriptor ready, so that a loop need not ask again by itself. The
+ * descriptor stays the same for the life of the session; any loop that can watch a descriptor will do (poll, epoll, libuv,
+ * GLib, asyncio). A worker thread blocks in rp_handoff_session_wait instead.
  *
  * BACK-PRESSURE. A broker holds at most max_in_flight handoffs of a session that the backend has not answered or whose
  * events were not taken, revoked ones included, since their descriptors lie in the backend's queue and count against

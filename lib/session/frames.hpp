@@ -5,7 +5,8 @@
 // first byte differs from that of the v1 wire, so that a peer which speaks the other one is recognised by it.
 //
 //   hello    both ways, first     who speaks, which versions, how much it wants in flight, the service's name
-//   ledger   broker, second       the ledger's descriptor and how many slots it has
+//   ledger   broker, second       the ledger's descriptor, how many slots it has, and the socket that the backend writes
+//                                 to from then on (link.hpp says why)
 //   offers   broker               `count` items, and their descriptors in the same order on the frame's first byte
 //   answers  backend              `count` items: adopted, refused, found revoked, came without its descriptor
 //   goodbye  both ways            nothing new comes from this side

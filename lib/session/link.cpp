@@ -11,7 +11,7 @@ namespace rp::handoff::session {
 namespace {
 
 constexpr Duration shortest_timeout = std::chrono::microseconds(1);
-constexpr Duration longest_timeout = std::chrono::seconds(1); // then the reader sees what other threads have changed
+constexpr Duration longest_timeout = std::chrono::seconds(1); // then who reads sees what other threads have changed
 
 Duration power_of_two_within(Duration left) noexcept {
     const Duration bounded = std::clamp(left, shortest_timeout, longest_timeout);
@@ -29,13 +29,13 @@ Link::Link(std::size_t receive_capacity, std::size_t send_capacity)
 // ---- receiving ------------------------------------------------------------------------------------------------------
 
 void Link::set_timeout(Duration left) noexcept {
-    const Duration wanted = left == Duration::max() ? Duration() : power_of_two_within(left);
+    const Duration wanted = power_of_two_within(left);
     if (wanted == timeout_) {
         return;
     }
     const std::uint64_t us = (wanted.count() + 999) / 1000; // a remainder of a microsecond is not worth a poll(2)
     const timeval tv{static_cast<time_t>(us / 1'000'000), static_cast<suseconds_t>(us % 1'000'000)};
-    if (setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0) {
+    if (setsockopt(input(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0) {
         timeout_ = wanted;
     }
 }
@@ -67,17 +67,17 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     const bool at_frame = from == begin_;
     transport::Moved moved;
     if (!with_control) {
-        moved = transport::receive_bytes(socket_.get(), to, length, wait);
+        moved = transport::receive_bytes(input(), to, length, wait);
     } else if (at_frame) {
         if (!beside_.descriptors.empty()) {
             return {Got::failed, Status::protocol, 0}; // nobody asked for them
         }
         beside_.descriptors.clear();
         beside_.truncated = beside_.foreign = false;
-        moved = transport::receive_message(socket_.get(), to, length, wait, beside_);
+        moved = transport::receive_message(input(), to, length, wait, beside_);
     } else {
         transport::Ancillary unexpected;
-        moved = transport::receive_message(socket_.get(), to, length, wait, unexpected);
+        moved = transport::receive_message(input(), to, length, wait, unexpected);
         if (!unexpected.descriptors.empty() || unexpected.truncated) {
             return {Got::failed, Status::protocol, 0};
         }
@@ -126,7 +126,7 @@ void Link::drop_frame() noexcept {
 // ---- sending --------------------------------------------------------------------------------------------------------
 
 transport::Sent Link::send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept {
-    const transport::Sent sent = transport::send_many(socket_.get(), fds, count, pieces, piece_count);
+    const transport::Sent sent = transport::send_many(output(), fds, count, pieces, piece_count);
     if (sent.os_error == 0) {
         ++messages_sent_;
         keep_rest(pieces, piece_count, sent.bytes);
@@ -151,19 +151,23 @@ void Link::keep_rest(const iovec *pieces, std::size_t piece_count, std::size_t s
 int Link::flush() noexcept {
     while (has_unsent()) {
         const iovec piece{unsent_.data() + sent_, unsent_.size() - sent_};
-        const transport::Sent sent = transport::send_many(socket_.get(), nullptr, 0, &piece, 1);
+        const transport::Sent sent = transport::send_many(output(), nullptr, 0, &piece, 1);
         if (sent.os_error != 0) {
             return sent.os_error;
         }
         ++messages_sent_;
         sent_ += sent.bytes;
     }
+    drop_unsent();
+    return 0;
+}
+
+void Link::drop_unsent() noexcept {
     if (!unsent_.empty()) {
         explicit_bzero(unsent_.data(), unsent_.size());
         unsent_.clear();
         sent_ = 0;
     }
-    return 0;
 }
 
 } // namespace rp::handoff::session

@@ -21,9 +21,24 @@ class Link {
     // receive_capacity: the longest frame that this side takes; send_capacity: that it sends.
     Link(std::size_t receive_capacity, std::size_t send_capacity);
 
+    // One socket goes both ways at first. Then each side reads from one and writes to the other: whoever waits for an
+    // answer on the socket that it wrote to is woken for nothing when the other end has read that (unix_write_space,
+    // net/unix/af_unix.c), which costs a seventh of a whole handoff.
     void set_socket(UniqueFd socket) noexcept { socket_ = std::move(socket); }
+    void read_from(UniqueFd input) noexcept {
+        input_ = std::move(input);
+        timeout_ = Duration();
+    }
+    void write_to(UniqueFd output) noexcept { output_ = std::move(output); }
     int socket() const noexcept { return socket_.get(); }
+    int input() const noexcept { return input_ ? input_.get() : socket_.get(); }
+    int output() const noexcept { return output_ ? output_.get() : socket_.get(); }
     UniqueFd take_socket() noexcept { return std::move(socket_); }
+    void close() noexcept {
+        socket_.reset();
+        input_.reset();
+        output_.reset();
+    }
 
     // ---- receiving
 
@@ -56,6 +71,7 @@ class Link {
     transport::Sent send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept;
     transport::Sent send(ByteView bytes) noexcept;
     int flush() noexcept; // 0: all has left; EAGAIN; another errno
+    void drop_unsent() noexcept;
 
     std::uint64_t messages_sent() const noexcept { return messages_sent_; }
 
@@ -64,6 +80,8 @@ class Link {
     void keep_rest(const iovec *pieces, std::size_t piece_count, std::size_t sent) noexcept;
 
     UniqueFd socket_;
+    UniqueFd input_;  // none: the socket
+    UniqueFd output_; // none: the socket
     std::size_t capacity_;
     std::unique_ptr<std::uint8_t[]> received_;
     std::size_t begin_ = 0;       // of the first frame
@@ -71,7 +89,7 @@ class Link {
     std::size_t read_began_ = 0;  // where the last read that began at a frame put its bytes
     bool control_ = false;        // whether that read was with control data
     transport::Ancillary beside_; // of that read
-    Duration timeout_{};          // what SO_RCVTIMEO is; zero: no limit
+    Duration timeout_{};          // what SO_RCVTIMEO is; zero: none yet
     std::vector<std::uint8_t> unsent_;
     std::size_t sent_ = 0;
     std::uint64_t messages_sent_ = 0;

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "../transport/endpoint.hpp"
+
 namespace rp::handoff::session {
 
 namespace {
@@ -72,13 +74,20 @@ Status Offering::on_greeting(const Link::Frame &frame) {
         return ledger.error();
     }
     ledger_.emplace(std::move(*ledger));
+    Result<transport::SocketPair> answers = transport::socket_pair();
+    if (!answers) {
+        return answers.error();
+    }
     std::array<std::uint8_t, ledger_frame_size> notice{};
     const iovec piece{notice.data(), encode_ledger(notice.data(), slot_count_)};
-    const int file = ledger_->file();
-    if (link_.send(&file, 1, &piece, 1).os_error != 0) {
+    const std::array<int, 2> files{ledger_->file(), answers->theirs.get()};
+    if (link_.send(files.data(), files.size(), &piece, 1).os_error != 0) {
         return Status::closed;
     }
     ledger_->close_file();
+    if (const Status status = read_from(std::move(answers->ours)); status != Status::ok) {
+        return status;
+    }
     peer_.max_in_flight = std::min(slot_count_, hello->max_in_flight);
     opened();
     return Status::ok;
@@ -254,7 +263,7 @@ bool Offering::send_batch(std::size_t most, Instant now) {
     case EPIPE:
     case ECONNRESET:
     case ENOTCONN:
-        end(Status::closed, now);
+        on_broken_pipe(now);
         return true;
     default:
         break;
@@ -537,7 +546,7 @@ void Offering::end_all(Cause cause, Instant now) noexcept {
 // What the backend has not read yet stays counted for as long as it lies there.
 void Offering::on_end(Status, Instant now) noexcept {
     end_all(Cause::session_lost, now);
-    if (InFlight::queue_is_empty(link_.socket())) {
+    if (InFlight::queue_is_empty(link_.output())) {
         for (Index i = 0; i < slot_count_; ++i) {
             if (slots_[i].phase == Phase::ended && !slots_[i].answered) {
                 answered(i);

@@ -90,7 +90,7 @@ class Offering final : public Session {
     Status on_greeting(const Link::Frame &frame) override;
     Status on_frame(const Link::Frame &frame) override;
     bool on_goodbye(Instant now) override;
-    Instant on_close(Instant) override { return end_of_time; } // counted from the half-close on
+    void on_broken_pipe(Instant now) noexcept override { end(Status::closed, now); }
     void on_end(Status why, Instant now) noexcept override;
     void on_time(Instant now) override;
     void pump(Instant now) override;
@@ -100,6 +100,7 @@ class Offering final : public Session {
     bool take_event(Event &event) override;
     bool has_event() const noexcept override { return !events_.empty(); }
     bool is_done() const noexcept override { return undecided_ == 0; }
+    bool is_first_to_end() const noexcept override { return true; }
     bool reads_control() const noexcept override { return state_ == State::greeting; }
     bool may_block_in_read() const noexcept override { return false; } // another thread's submit brings a deadline
     Statistics count() const noexcept override;

@@ -4,8 +4,15 @@
 #include <cerrno>
 
 #include "../text.hpp"
+#include "../transport/endpoint.hpp"
 
 namespace rp::handoff::session {
+
+namespace {
+
+constexpr std::size_t max_texts = 16 * 1024; // of all refusals that have not left
+
+} // namespace
 
 Result<std::shared_ptr<Receiving>> Receiving::open(Config config, std::unique_ptr<TimeSource> time) {
     return start([&](transport::Poller poller) {
@@ -20,7 +27,7 @@ Receiving::Receiving(Config config, std::unique_ptr<TimeSource> time, transport:
     for (Index i = 0; i < place_count_; ++i) {
         free_.push_back(i);
     }
-    answers_.reserve(place_count_ * Answer::fixed_size + max_answers_frame);
+    answers_.reserve(place_count_ * Answer::fixed_size + max_texts);
 }
 
 // ---- the hellos -----------------------------------------------------------------------------------------------------
@@ -51,13 +58,19 @@ Status Receiving::on_ledger(const Link::Frame &frame) {
         return status;
     }
     const Result<std::uint32_t> slots = decode_ledger(frame.body);
-    if (!slots || link_.beside().descriptors.size() != 1) {
+    transport::DescriptorGroup &descriptors = link_.beside().descriptors;
+    if (!slots || descriptors.size() != 2) {
         return link_.beside().truncated ? Status::descriptors : Status::protocol;
     }
-    Result<Ledger> ledger = Ledger::attach(link_.beside().descriptors.take(), *slots);
+    Result<Ledger> ledger = Ledger::attach(descriptors.take(), *slots);
     if (!ledger) {
         return ledger.error();
     }
+    UniqueFd answers = descriptors.take();
+    if (transport::check_connection(answers.get()) != Status::ok) {
+        return Status::protocol;
+    }
+    link_.write_to(std::move(answers));
     ledger_.emplace(std::move(*ledger));
     peer_.max_in_flight = std::min(place_count_, their_in_flight_);
     opened();
@@ -245,7 +258,7 @@ void Receiving::release(Index i) noexcept {
         lock.lock();
     }
     Place &place = places_[i];
-    if (place.phase == Phase::given && in_forked_child()) {
+    if (in_forked_child()) {
         place.fd.reset();
         return;
     }
@@ -269,57 +282,61 @@ void Receiving::answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict
     if (state_ != State::open) {
         return;
     }
-    // What is unanswered must find room, so a text gives way; and a broker that reads no answers has no more offers.
-    const std::size_t room = answers_.capacity() - answers_.size();
-    const std::string_view cut = utf8_prefix(text, max_refusal);
-    const std::size_t needed = (std::size_t{unanswered_} + 1) * Answer::fixed_size;
-    if (room < Answer::fixed_size) {
+    // Every offer that the broker may have on its way finds room for its answer, so a text gives way; and a broker that
+    // reads no answers has no more offers.
+    if (answers_.capacity() - answers_.size() < Answer::fixed_size) {
         end(Status::protocol, now_);
         return;
     }
-    const Answer answer{slot, verdict, ticket, room >= needed + cut.size() ? cut : std::string_view()};
+    const std::size_t texts = answers_.size() - answer_count_ * Answer::fixed_size;
+    const std::string_view cut = utf8_prefix(text, max_refusal);
+    const Answer answer{slot, verdict, ticket, texts + cut.size() <= max_texts ? cut : std::string_view()};
     const std::size_t at = answers_.size();
     answers_.resize(at + Answer::fixed_size + answer.text.size());
     encode_answer(answers_.data() + at, answer);
     ++answer_count_;
 }
 
-void Receiving::pump(Instant) {
+void Receiving::pump(Instant now) {
     blocked_ = false;
-    while (state_ == State::open && !blocked_ && !link_.has_unsent() && answers_sent_ < answers_.size()) {
-        blocked_ = !send_answers();
-    }
-    if (answers_sent_ == answers_.size()) {
-        answers_.clear();
-        answers_sent_ = 0;
+    while (state_ == State::open && !blocked_ && !link_.has_unsent() && !answers_.empty()) {
+        blocked_ = !send_answers(now);
     }
 }
 
 // One frame of them. False if the socket takes nothing now.
-bool Receiving::send_answers() noexcept {
-    std::size_t size = answers_.size() - answers_sent_;
+bool Receiving::send_answers(Instant now) noexcept {
+    std::size_t size = answers_.size();
     std::uint16_t count = answer_count_;
     if (size > max_answers_frame - header_size) {
         size = some_answers(count);
     }
     std::array<std::uint8_t, header_size> header{};
     encode_header(header.data(), {FrameKind::answers, count, static_cast<std::uint32_t>(size)});
-    const std::array<iovec, 2> pieces{{{header.data(), header.size()}, {answers_.data() + answers_sent_, size}}};
+    const std::array<iovec, 2> pieces{{{header.data(), header.size()}, {answers_.data(), size}}};
     const transport::Sent sent = link_.send(nullptr, 0, pieces.data(), pieces.size());
     if (sent.os_error == 0) {
-        answers_sent_ += size;
+        answers_.erase(answers_.begin(), answers_.begin() + static_cast<std::ptrdiff_t>(size));
         answer_count_ = static_cast<std::uint16_t>(answer_count_ - count);
         return true;
     }
     if (sent.os_error != EAGAIN && sent.os_error != ENOBUFS) {
-        end(Status::closed, now_);
+        on_broken_pipe(now);
+        return true;
     }
     return false;
 }
 
+// The broker is gone, but what it had offered before can still be read, and adopted: nobody else has those connections.
+void Receiving::on_broken_pipe(Instant) noexcept {
+    link_.drop_unsent();
+    answers_.clear();
+    answer_count_ = 0;
+}
+
 // How many of the items fit into one frame, and their size.
 std::size_t Receiving::some_answers(std::uint16_t &count) const noexcept {
-    const ByteView rest(answers_.data() + answers_sent_, answers_.size() - answers_sent_);
+    const ByteView rest(answers_.data(), answers_.size());
     std::size_t size = 0;
     count = 0;
     for (ByteView next = rest; next_answer(next); ++count) {
@@ -347,7 +364,7 @@ void Receiving::shutdown() noexcept {
     }
     advance(now);
     end(Status::ok, now);
-    link_.take_socket().reset(); // offers that were given out may live on
+    link_.close(); // offers that were given out may live on
 }
 
 Statistics Receiving::count() const noexcept {

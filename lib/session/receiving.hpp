@@ -67,16 +67,17 @@ class Receiving final : public Session {
     Status on_greeting(const Link::Frame &frame) override;
     Status on_frame(const Link::Frame &frame) override;
     bool on_goodbye(Instant) override { return false; }
-    Instant on_close(Instant now) override { return rp::handoff::after(now, config_.open_timeout); }
+    void on_broken_pipe(Instant) noexcept override;
     void on_end(Status, Instant) noexcept override {} // what is pending in the ledger may still be adopted
     void on_time(Instant) override {}
-    void pump(Instant) override;
+    void pump(Instant now) override;
     bool wants_output() const noexcept override { return blocked_; }
     bool reads_again() noexcept override { return std::exchange(more_, false); }
     Instant nearest_deadline() const noexcept override { return end_of_time; }
     bool take_event(Event &event) override;
     bool has_event() const noexcept override { return !ready_.empty(); }
-    bool is_done() const noexcept override { return state_ != State::open; } // the broker ends it
+    bool is_done() const noexcept override { return unanswered_ == 0 && answers_.empty(); }
+    bool is_first_to_end() const noexcept override { return false; }
     bool reads_control() const noexcept override { return true; }
     bool may_block_in_read() const noexcept override { return !blocked_; }
     Statistics count() const noexcept override;
@@ -87,7 +88,7 @@ class Receiving final : public Session {
     Status receive_offer(const Offer &offer);
     void answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict verdict, std::string_view text) noexcept;
     void answer_place(Index i, Answer::Verdict verdict, std::string_view text) noexcept;
-    bool send_answers() noexcept;
+    bool send_answers(Instant now) noexcept;
     std::size_t some_answers(std::uint16_t &count) const noexcept;
     void send_unless_drained(Instant now);
     Status refuse_locked(Index i, std::string_view text) noexcept;
@@ -110,11 +111,10 @@ class Receiving final : public Session {
     ByteView items_;
     std::uint32_t items_left_ = 0;
 
-    std::vector<std::uint8_t> answers_; // items; those before answers_sent_ have left
-    std::size_t answers_sent_ = 0;
-    std::uint16_t answer_count_ = 0; // that have not left
-    bool blocked_ = false;           // the socket takes nothing
-    bool more_ = false;              // the broker has more on its way
+    std::vector<std::uint8_t> answers_; // that have not left
+    std::uint16_t answer_count_ = 0;    // of them
+    bool blocked_ = false;              // the socket takes nothing
+    bool more_ = false;                 // the broker has more on its way
     std::uint64_t offers_ = 0;
     std::uint64_t accepted_ = 0;
     std::uint64_t refused_ = 0;

@@ -12,7 +12,8 @@ namespace rp::handoff::session {
 
 namespace {
 
-constexpr transport::Poller::Id socket_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id input_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id output_id = transport::Poller::first_free_id + 1;
 constexpr int reads_at_once = 64;
 constexpr Duration longest_dial_pause = std::chrono::milliseconds(50);
 
@@ -81,11 +82,8 @@ Status Session::connected() {
             return Status::peer_rejected;
         }
     }
-    if (!poller_.add(link_.socket(), socket_id)) {
-        return Status::system;
-    }
     state_ = State::greeting;
-    return greet();
+    return watch() ? greet() : Status::system;
 }
 
 void Session::dial_again(Instant now) {
@@ -148,16 +146,17 @@ void Session::advance(Instant now) {
     if (has_outlet()) {
         const int error = link_.flush();
         if (error != 0 && error != EAGAIN && error != ENOBUFS) {
-            end(Status::closed, now);
+            on_broken_pipe(now);
         }
     }
     if (state_ == State::open) {
         pump(now);
     }
-    if (has_outlet()) {
-        watch_output(link_.has_unsent() || wants_output());
-    }
     close_if_done(now);
+    if (has_outlet()) {
+        watch_output(link_.has_unsent() || wants_output() || (closing_ && state_ == State::open && !goodbye_sent_));
+    }
+    wake_sleepers();
 }
 
 void Session::read_now(Instant now) {
@@ -170,6 +169,10 @@ void Session::read_now(Instant now) {
 }
 
 void Session::handle(const Link::Read &read, Instant now) {
+    if (!has_outlet()) { // ended by another thread in the meantime
+        link_.beside().descriptors.clear();
+        return;
+    }
     switch (read.got) {
     case Link::Got::nothing:
         return;
@@ -220,7 +223,7 @@ void Session::parse(Instant now) {
 void Session::stall(bool stalled) noexcept {
     if (stalled != stalled_ && has_outlet()) {
         stalled_ = stalled;
-        poller_.enable(link_.socket(), socket_id, !stalled_, watching_output_);
+        watch_or_end();
     }
 }
 
@@ -236,30 +239,46 @@ void Session::end(Status why, Instant now) noexcept {
         return;
     }
     if (state_ != State::dialling) {
-        poller_.remove(link_.socket());
+        poller_.remove(link_.input());
+        poller_.remove(link_.output());
     }
     state_ = State::ended;
     why_ = why;
     on_end(why, now);
+    if (!reading_) {
+        link_.beside().descriptors.clear(); // or else by the thread that reads
+    }
     closed_event_ = true;
     announce();
-    ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.input(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.output(), SHUT_RDWR);
 }
 
-// An orderly end: goodbye when nothing new comes from us, half-closed when nothing is left to do, ended with the peer.
+// An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, which
+// has so long for it. The broker half-closes then, the backend may not: an offer may be on its way to it.
 void Session::close_if_done(Instant now) {
-    if (closing_ && state_ == State::open && !goodbye_sent_) {
-        send_goodbye();
-    }
-    if ((closing_ || peer_closing_) && state_ == State::open && !half_closed_ && is_done() && !link_.has_unsent()) {
-        ::shutdown(link_.socket(), SHUT_WR);
-        half_closed_ = true;
-        close_until_ = after(now, config_.open_timeout);
-    }
     if (closing_ && (state_ == State::dialling || state_ == State::greeting) && is_done()) {
         end(Status::ok, now);
     }
-    if (half_closed_ && state_ == State::open && is_due(close_until_, now)) {
+    if (state_ != State::open || !(closing_ || peer_closing_)) {
+        return;
+    }
+    const bool done = is_done();
+    if (!goodbye_sent_ && (closing_ || (done && is_first_to_end()))) {
+        send_goodbye();
+    }
+    if (!done || !goodbye_sent_ || link_.has_unsent()) {
+        close_until_ = end_of_time;
+        return;
+    }
+    if (close_until_ == end_of_time) {
+        close_until_ = after(now, config_.open_timeout);
+    }
+    if (is_first_to_end() && !half_closed_) {
+        half_closed_ = true;
+        ::shutdown(link_.output(), SHUT_WR);
+    }
+    if (is_due(close_until_, now)) {
         end(Status::timed_out, now);
     }
 }
@@ -270,22 +289,88 @@ void Session::send_goodbye() noexcept {
     }
     std::array<std::uint8_t, header_size> frame{};
     encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
-    goodbye_sent_ = link_.send({frame.data(), frame.size()}).os_error == 0;
-    watch_output(link_.has_unsent() || !goodbye_sent_ || wants_output());
+    const int error = link_.send({frame.data(), frame.size()}).os_error;
+    goodbye_sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
 }
 
 void Session::announce() noexcept {
-    if (!inside_ && !nudged_) {
+    if (!inside_) {
+        nudge();
+    }
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
+}
+
+void Session::nudge() noexcept {
+    if (!nudged_) {
         nudged_ = true;
         poller_.nudge();
     }
 }
 
-void Session::watch_output(bool wanted) noexcept {
-    if (wanted != watching_output_ && has_outlet()) {
-        watching_output_ = wanted;
-        poller_.enable(link_.socket(), socket_id, !stalled_, wanted);
+// Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
+void Session::wake_sleepers() noexcept {
+    if (wake_at() < std::max(told_until_, reader_until_)) {
+        nudge();
+        if (waiters_ > 0) {
+            readable_.notify_all();
+        }
     }
+}
+
+Result<int> Session::fd() noexcept {
+    const Lock lock(mutex_);
+    asked_ = true;
+    return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
+}
+
+void Session::watch_output(bool wanted) noexcept {
+    if (wanted != watching_output_) {
+        watching_output_ = wanted;
+        watch_or_end();
+    }
+}
+
+void Session::watch_or_end() noexcept {
+    if (!watch()) {
+        end(Status::system, now_);
+    }
+}
+
+// Brings the poller's set to what it should be: the input once somebody asked to be woken, since a descriptor in the set
+// costs a fiftieth of a handoff, and not while a frame has to wait; the output while something could not be sent.
+bool Session::watch() noexcept {
+    if (!has_outlet()) {
+        return true;
+    }
+    const bool one = link_.input() == link_.output();
+    return watch(poller_, link_.input(), input_id, input_watch_, {asked_ && !stalled_, one && watching_output_}) &&
+           (one || watch(poller_, link_.output(), output_id, output_watch_, {false, watching_output_}));
+}
+
+// What is not wanted is not in the set either: epoll(7) reports a hang-up also to who did not ask.
+bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
+                    Watch wanted) noexcept {
+    if (present == wanted) {
+        return true;
+    }
+    if (wanted == Watch{}) {
+        poller.remove(fd);
+    } else if (present == Watch{} && !poller.add(fd, id)) {
+        return false;
+    } else {
+        poller.enable(fd, id, wanted.input, wanted.output);
+    }
+    present = wanted;
+    return true;
+}
+
+Status Session::read_from(UniqueFd input) noexcept {
+    poller_.remove(link_.input());
+    input_watch_ = {};
+    link_.read_from(std::move(input));
+    return watch() ? Status::ok : Status::system;
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
@@ -305,7 +390,7 @@ Instant Session::wake_at() const noexcept {
 
 Instant Session::next_deadline() noexcept {
     const Lock lock(mutex_);
-    return wake_at();
+    return told_until_ = wake_at();
 }
 
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
@@ -326,12 +411,17 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     reading_ = true;
     const bool control = reads_control();
     direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
+    reader_until_ = direct ? Instant() : until;
+    if (!direct) {
+        asked_ = true;
+        watch_or_end();
+    }
     Link::Read read{Link::Got::nothing, Status::ok, 0};
     Wait waited = Wait::ready;
     lock.unlock();
     Instant now{};
     if (direct) {
-        link_.set_timeout(until == end_of_time ? Duration::max() : elapsed(time_.now(), until));
+        link_.set_timeout(elapsed(time_.now(), until));
         read = link_.read(true, control);
         now = time_.now();
     } else {
@@ -343,6 +433,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     }
     lock.lock();
     reading_ = false;
+    reader_until_ = Instant();
     inside_ = inside;
     if (direct) {
         handle(read, now);
@@ -367,6 +458,8 @@ void Session::process() {
     const Instant now = time_.now();
     const Lock lock(mutex_);
     inside_ = true;
+    draining_ = false;
+    told_until_ = Instant();
     if (nudged_) {
         nudged_ = false;
         poller_.take_nudge();
@@ -385,8 +478,13 @@ bool Session::wait(std::optional<Duration> timeout) {
     Instant now = time_.now();
     const Instant until = timeout ? after(now, *timeout) : end_of_time;
     Lock lock(mutex_);
-    for (;;) {
+    draining_ = false;
+    for (bool has_read = false;; has_read = true) {
         inside_ = true;
+        if (is_due(until, now) && !has_read && !reading_) {
+            read_now(now);
+            has_read = true;
+        }
         advance(now);
         inside_ = false;
         if (event_ready()) {
@@ -404,6 +502,8 @@ void Session::flush() {
     const Lock lock(mutex_);
     if (state_ == State::open) {
         advance(now);
+    } else {
+        wake_sleepers(); // a submit before the hellos
     }
 }
 
@@ -451,7 +551,6 @@ void Session::close() {
     const Instant now = time_.now();
     const Lock lock(mutex_);
     closing_ = true;
-    close_until_ = on_close(now);
     advance(now);
     if (waiters_ > 0) {
         readable_.notify_all();

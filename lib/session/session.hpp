@@ -83,7 +83,7 @@ class Session {
     Session &operator=(const Session &) = delete;
     virtual ~Session() = default;
 
-    int fd() const noexcept { return poller_.fd(); }
+    Result<int> fd() noexcept;
     Instant next_deadline() noexcept;
     Instant now() noexcept { return time_.now(); }
 
@@ -129,7 +129,7 @@ class Session {
     virtual Status on_greeting(const Link::Frame &frame) = 0;  // state greeting
     virtual Status on_frame(const Link::Frame &frame) = 0;     // state open. frame_incomplete: it has to wait
     virtual bool on_goodbye(Instant now) = 0;                  // the peer begins nothing new; whether that is an event
-    virtual Instant on_close(Instant now) = 0;                 // by this side; by when the peer has to do its part
+    virtual void on_broken_pipe(Instant now) noexcept = 0;     // what this side sends reaches nobody
     virtual void on_end(Status why, Instant now) noexcept = 0; // state is ended now
     virtual void on_time(Instant now) = 0;                     // something may be due
     virtual void pump(Instant now) = 0;                        // something may be sent
@@ -137,7 +137,8 @@ class Session {
     virtual Instant nearest_deadline() const noexcept = 0;
     virtual bool take_event(Event &event) = 0;
     virtual bool has_event() const noexcept = 0;
-    virtual bool is_done() const noexcept = 0; // closing: nothing is left to do
+    virtual bool is_done() const noexcept = 0;         // closing: nothing is left to do for this side
+    virtual bool is_first_to_end() const noexcept = 0; // of the two
     virtual bool reads_control() const noexcept = 0;
     virtual bool reads_again() noexcept = 0;             // more is likely to be there at once
     virtual bool may_block_in_read() const noexcept = 0; // nothing but its peer can make it do something
@@ -150,8 +151,7 @@ class Session {
     void opened() noexcept;
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
-    void watch_output(bool wanted) noexcept;
-    void send_goodbye() noexcept;
+    Status read_from(UniqueFd input) noexcept;  // instead of the socket that was read from before
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
@@ -173,6 +173,12 @@ class Session {
     Instant now_{};         // when the engine was entered
 
   private:
+    struct Watch { // a descriptor in the poller's set
+        bool input = false;
+        bool output = false;
+        bool operator==(const Watch &other) const noexcept { return input == other.input && output == other.output; }
+    };
+
     bool event_ready() const noexcept;
     bool take_next(Event &event);
     void handle(const Link::Read &read, Instant now);
@@ -183,7 +189,15 @@ class Session {
     void close_if_done(Instant now);
     void parse(Instant now);
     void stall(bool stalled) noexcept;
+    void watch_output(bool wanted) noexcept;
+    void watch_or_end() noexcept;
+    bool watch() noexcept;
+    static bool watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
+                      Watch wanted) noexcept;
+    void send_goodbye() noexcept;
     void read_now(Instant now);
+    void nudge() noexcept;
+    void wake_sleepers() noexcept;
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
     const pid_t owner_ = getpid();
@@ -192,6 +206,11 @@ class Session {
     std::size_t waiters_ = 0;
     bool inside_ = false; // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
+    Instant told_until_{};   // what next_deadline said, until the next process
+    Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before
+    bool asked_ = false;     // somebody watches the poller
+    Watch input_watch_;      // what is in its set
+    Watch output_watch_;
     bool watching_output_ = false;
     bool opened_event_ = false;
     bool closing_event_ = false;

@@ -1,5 +1,6 @@
 #include "endpoint.hpp"
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -259,6 +260,14 @@ Status check_connection(int fd) noexcept {
         return Status::ok;
     }
     return errno == ENOTCONN ? Status::invalid_argument : Status::system;
+}
+
+Result<SocketPair> socket_pair() noexcept {
+    std::array<int, 2> fds{};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) {
+        return Failure(Status::system);
+    }
+    return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
 tl::expected<UniqueFd, int> accept(int listener) noexcept {

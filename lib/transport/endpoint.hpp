@@ -64,6 +64,13 @@ Status adopt_listener(int fd) noexcept;
 // A connected Unix stream socket from outside. invalid_argument, unsupported, system.
 Status check_connection(int fd) noexcept;
 
+// Two connected Unix stream sockets, blocking and close-on-exec. unsupported, system.
+struct SocketPair {
+    UniqueFd ours;
+    UniqueFd theirs;
+};
+Result<SocketPair> socket_pair() noexcept;
+
 // The next connection, non-blocking and close-on-exec, or errno: EAGAIN if there is none.
 tl::expected<UniqueFd, int> accept(int listener) noexcept;
 

@@ -89,6 +89,10 @@ Status check_connection(int) noexcept {
     return Status::unsupported;
 }
 
+Result<SocketPair> socket_pair() noexcept {
+    return Failure(Status::unsupported);
+}
+
 tl::expected<UniqueFd, int> accept(int) noexcept {
     return tl::unexpected(ENOTSUP);
 }
