@@ -86,6 +86,20 @@ Result<session::Submission> to_submission(const rp_handoff_submission &s, Token 
     return submission;
 }
 
+Status submit_one(session::Offering &offering, const rp_handoff_submission *item, std::uint64_t *out_id) {
+    rp_handoff_submission s{};
+    if (const Status status = read_struct(item, s); status != Status::ok) {
+        return status;
+    }
+    Token token;
+    const Result<session::Submission> submission = to_submission(s, token);
+    const Result<std::uint64_t> id = submission ? offering.submit(*submission) : Failure(submission.error());
+    if (id && out_id != nullptr) {
+        *out_id = *id;
+    }
+    return id ? Status::ok : id.error();
+}
+
 // A call of the broker's on a session of the backend's is one on a handle of another kind.
 template <class Body>
 std::int32_t guarded_offering(rp_handoff_session *session, Body body) noexcept {
@@ -260,25 +274,18 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
             return RP_HANDOFF_ERR_INVALID_ARGUMENT;
         }
         std::uint32_t submitted = 0;
-        Status status = Status::ok;
-        for (; submitted < count && status == Status::ok; ++submitted) {
+        std::int32_t status = RP_HANDOFF_OK;
+        while (submitted < count && status == RP_HANDOFF_OK) {
             const auto *at = reinterpret_cast<const unsigned char *>(items) + submitted * stride;
-            rp_handoff_submission s{};
-            Token token;
-            status = read_struct(reinterpret_cast<const rp_handoff_submission *>(at), s);
-            const Result<session::Submission> submission =
-                status == Status::ok ? to_submission(s, token) : Failure(status);
-            const Result<std::uint64_t> id = submission ? offering.submit(*submission) : Failure(submission.error());
-            if (!id) {
-                status = id.error();
-                break;
-            }
-            if (out_ids != nullptr) {
-                out_ids[submitted] = *id;
-            }
+            // Each by itself: what went before is not undone by an exception.
+            status = guarded([&] {
+                return submit_one(offering, reinterpret_cast<const rp_handoff_submission *>(at),
+                                  out_ids != nullptr ? out_ids + submitted : nullptr);
+            });
+            submitted += status == RP_HANDOFF_OK ? 1 : 0;
         }
         if (submitted == 0) {
-            return code(status);
+            return status;
         }
         offering.send_submitted();
         return static_cast<std::int32_t>(submitted);

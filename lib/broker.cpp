@@ -62,17 +62,39 @@ HandoffReport Broker::attempt(const Request &request, const AckRegistry::Pending
 
 Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token) {
     const Instant now = time_.now();
-    Result<Token> issued =
+    const Result<Token> leased =
         token != nullptr ? Result<Token>(*token) : tokens_.issue(service_name, backend_pid, now, random_);
-    if (!issued) {
-        return Failure(issued.error());
+    if (!leased) {
+        return Failure(leased.error());
     }
-    const Result<AckRegistry::Pending> pending = tokens_.claim(*issued, now);
+    issued_ += token == nullptr ? 1 : 0;
+    struct Undo { // also of an exception
+        Broker &broker;
+        const Lease *lease;
+        ~Undo() {
+            if (lease != nullptr) {
+                broker.give_back(*lease);
+            }
+        }
+    };
+    Lease lease{*leased, now, {}, token == nullptr};
+    Undo undo{*this, lease.is_own ? &lease : nullptr};
+    const Result<AckRegistry::Pending> pending = tokens_.claim(*leased, now);
     if (!pending) {
         return Failure(pending.error());
     }
-    issued_ += token == nullptr ? 1 : 0;
-    return Lease{*issued, now, pending->deadline};
+    undo.lease = nullptr;
+    lease.deadline = pending->deadline;
+    return lease;
+}
+
+void Broker::give_back(const Lease &lease) noexcept {
+    if (lease.is_own) {
+        tokens_.abandon(lease.token);
+        --issued_;
+    } else {
+        tokens_.unclaim(lease.token);
+    }
 }
 
 // The verdict is the ledger's, and the registry follows it: also an acknowledgement past the deadline is one, if the

@@ -80,14 +80,15 @@ class Broker {
     Result<Report> execute(Request request);
 
     // For sessions: a token that the caller drives from here on, issued now unless it is given; until conclude, or until
-    // give_back where nothing was attempted.
+    // give_back where nothing was attempted, after which everything is as it was before.
     struct Lease {
         Token token;
         Instant begun;
         Instant deadline;
+        bool is_own; // issued for this
     };
     Result<Lease> lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token);
-    void give_back(const Token &token) noexcept { tokens_.abandon(token); }
+    void give_back(const Lease &lease) noexcept;
     void conclude(const Token &token, const Outcome &outcome, Instant observed) noexcept;
     InFlight &in_flight() noexcept { return in_flight_; }
 

@@ -29,10 +29,9 @@ Result<Ledger> Ledger::attach(UniqueFd file, std::uint32_t slots) noexcept {
 
 void Ledger::offer(std::uint32_t slot, std::uint64_t ticket, const Token &token) noexcept {
     Slot &s = at(slot);
-    // The new token must not be seen beside the old word: what ended that one comes first.
-    std::atomic_thread_fence(std::memory_order_release);
-    s.token[0].store(token.word(0), std::memory_order_relaxed);
-    s.token[1].store(token.word(1), std::memory_order_relaxed);
+    // Whoever sees the new token does not see the old word beside it any more: what ended that one came before.
+    s.token[0].store(token.word(0), std::memory_order_release);
+    s.token[1].store(token.word(1), std::memory_order_release);
     s.word.store(word_of(ticket, pending), std::memory_order_release);
 }
 
@@ -50,11 +49,10 @@ Ledger::Settled Ledger::settle(std::uint32_t slot, std::uint64_t ticket) noexcep
 Ledger::Adoption Ledger::adopt(std::uint32_t slot, std::uint64_t ticket, const Token &token) noexcept {
     Slot &s = at(slot);
     const Word offered = word_of(ticket, pending);
-    const Word difference = (s.token[0].load(std::memory_order_relaxed) ^ token.word(0)) |
-                            (s.token[1].load(std::memory_order_relaxed) ^ token.word(1));
+    const Word difference = (s.token[0].load(std::memory_order_acquire) ^ token.word(0)) |
+                            (s.token[1].load(std::memory_order_acquire) ^ token.word(1));
     if (difference != 0) {
-        // The tokens above were read before this; if the slot was used again since, the offer was revoked long ago.
-        std::atomic_thread_fence(std::memory_order_acquire);
+        // Another token in the slot was read before this; if the slot was used again, the offer was revoked long ago.
         return s.word.load(std::memory_order_acquire) == offered ? Adoption::violated : Adoption::lost;
     }
     Word word = offered;

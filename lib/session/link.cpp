@@ -72,8 +72,7 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
         if (!beside_.descriptors.empty()) {
             return {Got::failed, Status::protocol, 0}; // nobody asked for them
         }
-        beside_.descriptors.clear();
-        beside_.truncated = beside_.foreign = false;
+        beside_.clear();
         moved = transport::receive_message(input(), to, length, wait, beside_);
     } else {
         transport::Ancillary unexpected;

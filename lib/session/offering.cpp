@@ -59,7 +59,7 @@ Status Offering::greet() {
 }
 
 Status Offering::on_greeting(const Link::Frame &frame) {
-    if (frame.header.kind != FrameKind::hello || !frame.of_one_read) {
+    if (frame.header.kind != FrameKind::hello || !frame.of_one_read || !link_.beside().descriptors.empty()) {
         return Status::protocol;
     }
     if (const Status status = authenticate(); status != Status::ok) {
@@ -122,7 +122,7 @@ Result<Index> Offering::begin_handoff(const Submission &submission, Lock &lock) 
         lacks ? Failure(Status::system) : place(submission, *lease, duplicate ? duplicate.get() : submission.fd);
     if (!index) {
         lock.unlock();
-        broker_.give_back(lease->token);
+        broker_.give_back(*lease);
         return index;
     }
     duplicate.release();

@@ -170,7 +170,7 @@ void Session::read_now(Instant now) {
 
 void Session::handle(const Link::Read &read, Instant now) {
     if (!has_outlet()) { // ended by another thread in the meantime
-        link_.beside().descriptors.clear();
+        link_.beside().clear();
         return;
     }
     switch (read.got) {
@@ -246,7 +246,7 @@ void Session::end(Status why, Instant now) noexcept {
     why_ = why;
     on_end(why, now);
     if (!reading_) {
-        link_.beside().descriptors.clear(); // or else by the thread that reads
+        link_.beside().clear(); // or else by the thread that reads
     }
     closed_event_ = true;
     announce();
@@ -321,7 +321,7 @@ void Session::wake_sleepers() noexcept {
 
 Result<int> Session::fd() noexcept {
     const Lock lock(mutex_);
-    asked_ = true;
+    asked_ = fd_given_ = true;
     return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
 }
 
@@ -369,6 +369,7 @@ bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id,
 Status Session::read_from(UniqueFd input) noexcept {
     poller_.remove(link_.input());
     input_watch_ = {};
+    asked_ = fd_given_; // who waited for the hellos may do nothing but blocking handoffs from now on
     link_.read_from(std::move(input));
     return watch() ? Status::ok : Status::system;
 }

@@ -92,6 +92,14 @@ struct Ancillary {
     std::optional<Sender> sender; // SCM_CREDENTIALS, where the socket asks for it
     UniqueFd pidfd;               // SCM_PIDFD, likewise
     int pidfd_error = 0;          // errno, where the kernel says why it gives none
+
+    void clear() noexcept {
+        descriptors.clear();
+        truncated = foreign = false;
+        sender.reset();
+        pidfd.reset();
+        pidfd_error = 0;
+    }
 };
 
 struct Moved {

@@ -277,21 +277,27 @@ class Page {
     Word *words_ = nullptr;
 };
 
-// A backend that does nothing by itself.
+// A backend that does nothing by itself. From the ledger on it hears on the connection and speaks on another socket.
 class Backend {
   public:
     explicit Backend(UniqueFd fd) noexcept : connection(std::move(fd)) {}
 
-    void say(const Bytes &bytes) const { write_all(connection.get(), bytes); }
+    int output() const { return answers ? answers.get() : connection.get(); }
+    void say(const Bytes &bytes) const { write_all(output(), bytes); }
     Received hear() const { return receive_frame(connection.get()); }
+    void close() {
+        connection.reset();
+        answers.reset();
+    }
 
     void hear_hello() const { REQUIRE(hear().kind == hello); }
     void hear_ledger() {
         Received received = hear();
         REQUIRE(received.kind == ledger);
-        REQUIRE(received.fds.size() == 1);
+        REQUIRE(received.fds.size() == 2);
         slots = Reader(received.body).number<std::uint32_t>();
         file = std::move(received.fds[0]);
+        answers = std::move(received.fds[1]);
         page = Page(file.get(), slots);
     }
     std::vector<Offer> hear_offers() const { return offers_of(hear()); }
@@ -318,6 +324,7 @@ class Backend {
 
     UniqueFd connection;
     UniqueFd file;
+    UniqueFd answers;
     std::uint32_t slots = 0;
     Page page;
 
@@ -391,7 +398,11 @@ class BackendScene {
         return take_event(receiving);
     }
     void say(const Bytes &bytes, const std::vector<int> &fds = {}) const { send_with(connection.get(), bytes, fds); }
-    Received hear() const { return receive_frame(connection.get()); }
+    Received hear() const { return receive_frame(replies ? replies.get() : connection.get()); }
+    void close() {
+        connection.reset();
+        replies.reset();
+    }
 
     // Its word in the ledger, and it.
     void put(const Offer &offer) const {
@@ -426,9 +437,10 @@ class BackendScene {
         REQUIRE(reader.left() == 0);
         return all;
     }
-    bool has_answers() const { return is_readable(connection.get()); }
+    bool has_answers() const { return is_readable(replies.get()); }
 
     UniqueFd connection; // the broker's end
+    UniqueFd replies;    // its end of what the backend speaks on
     Session receiving;
     UniqueFd file = memory(slots * Page::words_per_slot * sizeof(Page::Word));
     Page page{file.get(), slots};
@@ -443,7 +455,9 @@ class BackendScene {
         say(own.framed());
         turn();
         REQUIRE(hear().kind == hello);
-        say(frame(ledger, 0, Writer().number(slots).done()), {file.get()});
+        SocketPair pair;
+        say(frame(ledger, 0, Writer().number(slots).done()), {file.get(), pair.b.get()});
+        replies = std::move(pair.a);
         REQUIRE(next_event().kind == RP_HANDOFF_EVENT_OPENED);
     }
 

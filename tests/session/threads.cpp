@@ -213,7 +213,9 @@ TEST_CASE("many threads execute on one session, others serve, and each has the o
 }
 
 TEST_CASE("threads submit while others take the events, and every id has one outcome") {
-    Joined joined;
+    Setup setup;
+    setup.offering.max_in_flight = 512;
+    Joined joined(setup);
     std::atomic<int> accepted{0};
     std::atomic<int> refused{0};
     constexpr std::size_t submitters = 3;

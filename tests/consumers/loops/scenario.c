@@ -18,7 +18,7 @@ static const struct act {
     int32_t cause;
 } acts[] = {{"serve", many, 0, RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE},
             {"refuse", 1, 0, RP_HANDOFF_OWNER_BROKER, RP_HANDOFF_CAUSE_BACKEND_REFUSED},
-            {"hold", 1, 20000000, RP_HANDOFF_OWNER_BROKER, RP_HANDOFF_CAUSE_ACK_TIMED_OUT},
+            {"hold", 1, 200000000, RP_HANDOFF_OWNER_BROKER, RP_HANDOFF_CAUSE_ACK_TIMED_OUT},
             {"let go", 1, 0, RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE}};
 
 struct side {

@@ -13,8 +13,8 @@
 /* The broker's process or the backend's. */
 struct side;
 
-/* What a program adds: drives the session until take_turn answers 0, level-triggered, with nothing but rp_handoff_session_fd,
- * ..._events, ..._timeout and ..._process. */
+/* What a program adds: drives the session until take_turn answers 0, level-triggered, with nothing but
+ * rp_handoff_session_fd, ..._events, ..._timeout and ..._process. */
 void drive(struct side *side);
 
 rp_handoff_session *session_of(struct side *side);
