@@ -48,6 +48,12 @@ Result<AckRegistry::Pending> AckRegistry::claim(const Token &token) noexcept {
     return pending;
 }
 
+void AckRegistry::unclaim(const Token &token) noexcept {
+    if (const PendingTokens::Entry entry = find(token)) {
+        entry.value().claimed = false;
+    }
+}
+
 bool AckRegistry::is_claimed(const Token &token) noexcept {
     const PendingTokens::Entry entry = find(token);
     return entry && entry.value().claimed;

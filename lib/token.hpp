@@ -39,6 +39,13 @@ class Token {
         asm volatile("" : : "r"(bytes_.data()) : "memory");
     }
 
+    // One of its two halves.
+    std::uint64_t word(std::size_t i) const noexcept {
+        std::uint64_t w = 0;
+        std::memcpy(&w, bytes_.data() + i * sizeof w, sizeof w);
+        return w;
+    }
+
     // Both words are compared whatever the first says.
     friend bool operator==(const Token &a, const Token &b) noexcept {
         return ((a.word(0) ^ b.word(0)) | (a.word(1) ^ b.word(1))) == 0;
@@ -59,12 +66,6 @@ class Token {
 
   private:
     friend Result<Token> generate_token(RandomSource &random) noexcept;
-
-    std::uint64_t word(std::size_t i) const noexcept {
-        std::uint64_t w = 0;
-        std::memcpy(&w, bytes_.data() + i * sizeof w, sizeof w);
-        return w;
-    }
 
     Bytes bytes_{};
 };

@@ -9,12 +9,13 @@
 
 #include <algorithm>
 #include <ctime>
+#include <malloc.h>
 #include <memory>
 #include <random>
 #include <stdexcept>
 #include <vector>
 
-#include "heap.hpp"
+#include "allocations.hpp"
 #include "issued_tokens.hpp"
 #include "pooled_random.hpp"
 #include "rp_handoff.h"
@@ -37,6 +38,12 @@ void must(bool succeeded) {
     if (!succeeded) {
         throw std::runtime_error("a store refused what it should take");
     }
+}
+
+// What malloc(3) has given away, rounding and its own bookkeeping included.
+std::size_t heap_bytes() {
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
 }
 
 double per(std::size_t amount, std::size_t count) {
@@ -228,14 +235,14 @@ class Longest {
 void growth(benchmark::State &state) {
     const auto count = static_cast<std::size_t>(state.range(0));
     for (auto _ : state) {
-        const std::size_t before = rp::bench::heap_bytes();
+        const std::size_t before = heap_bytes();
         Handle handle(count);
         Longest longest;
         for (std::size_t i = 0; i < count; ++i) {
             longest.time([&] { return handle.issue(); });
         }
         longest.report(state);
-        state.counters["bytes_per_pending"] = per(rp::bench::heap_bytes() - before, count);
+        state.counters["bytes_per_pending"] = per(heap_bytes() - before, count);
     }
 }
 

@@ -242,10 +242,10 @@ TEST_CASE("another framing is told from the first byte, an overlong body from th
 }
 
 TEST_CASE("what is not a message is malformed, envelope or payload") {
-    const Bytes garbage = {1, 1, 0, 0, 0, 0xFF};
-    CHECK(decode_frame(garbage) == RP_HANDOFF_ERR_FRAME_MALFORMED);
-    CHECK(decode_offer(garbage) == RP_HANDOFF_ERR_FRAME_MALFORMED);
-    CHECK(decode_ack(garbage) == RP_HANDOFF_ERR_FRAME_MALFORMED);
+    const Bytes no_message = {1, 1, 0, 0, 0, 0xFF};
+    CHECK(decode_frame(no_message) == RP_HANDOFF_ERR_FRAME_MALFORMED);
+    CHECK(decode_offer(no_message) == RP_HANDOFF_ERR_FRAME_MALFORMED);
+    CHECK(decode_ack(no_message) == RP_HANDOFF_ERR_FRAME_MALFORMED);
     auto frame = sized<rp_handoff_wire_frame>();
     const std::uint8_t payload = 0xFF;
     frame.envelope_version = 1;

@@ -38,12 +38,12 @@ void check_answer(const Answer &answer) {
     CHECK((answer.status == RP_HANDOFF_OK || answer.happened));
 }
 
-rp_handoff_service service_at(const std::string &path) {
+rp_handoff_service service_at(const char *path) {
     auto service = sized<rp_handoff_service>();
     service.name = long_text.c_str();
     service.version = long_text.c_str();
     service.backend_endpoint = long_text.c_str();
-    service.handoff_endpoint = path.c_str();
+    service.handoff_endpoint = path;
     return service;
 }
 
@@ -93,7 +93,7 @@ TEST_CASE(
         CAPTURE(nth);
         const Broker broker = make_broker();
         const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
-        const auto service = service_at(path);
+        const auto service = service_at(path.c_str());
         REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
         const Guest guest(padded_to(encoded(hello_of(long_text)), 4000)); // too long to be read without memory
         OutStruct<rp_handoff_visit> visit;

@@ -338,9 +338,9 @@ TEST_CASE("the library says nothing on standard output and standard error, whate
         Scene refused;
         refused.answer = [&](const ReceivedOffer &offer) { refused.send(offer.refused("no")); };
         refused.run();
-        Scene garbage;
-        garbage.answer = [&](const ReceivedOffer &) { garbage.send({9, 9, 9, 9, 9}); };
-        garbage.run();
+        Scene garbled;
+        garbled.answer = [&](const ReceivedOffer &) { garbled.send({9, 9, 9, 9, 9}); };
+        garbled.run();
         Listening backend;
         RawBroker good(backend.path);
         good.offer(token_of(1));
@@ -351,7 +351,7 @@ TEST_CASE("the library says nothing on standard output and standard error, whate
         accept_and_close(take_offer(backend.backend));
         take_offer(backend.backend);
         rp_handoff_backend_listen(backend.backend.get(), "/nowhere/at/all");
-        rp_handoff_broker_issue(garbage.broker.get(), "\xff", 0, nullptr);
+        rp_handoff_broker_issue(garbled.broker.get(), "\xff", 0, nullptr);
         rp_handoff_broker_destroy(reinterpret_cast<rp_handoff_broker *>(backend.backend.get()));
     }
     CHECK_FALSE(overheard.restore());

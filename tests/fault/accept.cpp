@@ -69,7 +69,8 @@ TEST_CASE("the while is 50 ms, to the nanosecond, in which the loop has nothing 
     CHECK(tries == 2);
 }
 
-TEST_CASE("a backend that is really out of descriptors recovers when there are some again") {
+TEST_CASE("a backend that is really out of descriptors recovers when there are some again" *
+          doctest::test_suite(kernel_limits)) {
     Listening backend;
     CHECK(wait_a_second(backend.backend) == RP_HANDOFF_ERR_TIMED_OUT); // nobody is there yet
     RawBroker broker(backend.path);

@@ -80,7 +80,8 @@ TEST_CASE("a dial that finds no place in the backlog ends at the deadline, not b
 }
 
 TEST_CASE(
-    "a user with too many descriptors in flight is told so, keeps the connection, and can go on when they are read") {
+    "a user with too many descriptors in flight is told so, keeps the connection, and can go on when they are read" *
+    doctest::test_suite(kernel_limits)) {
     const SocketPair lake;
     Child broker([&](const Wire &) {
         if (geteuid() == 0) {
@@ -100,7 +101,8 @@ TEST_CASE(
     CHECK(broker.wait() == 0);
 }
 
-TEST_CASE("callers with sockets of their own learn of too many descriptors in flight from errno") {
+TEST_CASE("callers with sockets of their own learn of too many descriptors in flight from errno" *
+          doctest::test_suite(kernel_limits)) {
     const SocketPair lake;
     Child sender([&](const Wire &) {
         if (geteuid() == 0) {

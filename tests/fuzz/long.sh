@@ -4,7 +4,7 @@
 
 fuzz() {
     CC=clang CXX=clang++ configure_and_build "$root/build/fuzz" -Dfuzzers=true -Dtests=false -Db_lundef=false &&
-        (cd "$work" && sh "$root/tests/fuzz/run" 40 "$root/build/fuzz")
+        (cd "$root/build/fuzz" && sh "$root/tests/fuzz/run" 40 .) # what breaks a target stays there
 }
 
 if install_packages clang libclang-rt-14-dev; then

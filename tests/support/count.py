@@ -1,12 +1,14 @@
 """Adds up a Meson test log: one line "N passed, N failed, N skipped", after the names of what failed or was skipped.
 
-A program that ends with a line "N passed, N failed" counts with its own cases, any other as one.
+A program that ends with a line "N passed, N failed" counts with its own cases, any other as one. It has failed, whatever
+it says, if a sanitizer or valgrind reported anything: also of a child that was killed, or whose status nobody looked at.
 """
 import json
 import re
 import sys
 
 OWN_LINE = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$")
+REPORT = re.compile(r"^==\d+==|^WARNING: ThreadSanitizer|: runtime error: ", re.MULTILINE)
 
 
 def own_counts(output):
@@ -19,7 +21,8 @@ def counts_of(test):
     if test["result"] == "SKIP":
         return [0, 0, 1]
     own = own_counts(test.get("stdout", ""))
-    good = test["result"] in ("OK", "EXPECTEDFAIL")
+    reported = REPORT.search(test.get("stdout", "") + "\n" + test.get("stderr", ""))
+    good = test["result"] in ("OK", "EXPECTEDFAIL") and not reported
     if own and good == (own[1] == 0):
         return own
     return [1, 0, 0] if good else [0, 1, 0]

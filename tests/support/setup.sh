@@ -40,19 +40,27 @@ require_packages() {
     install_packages "$@" || fail "Please run: apt-get update && apt-get install -y --no-install-recommends $missing"
 }
 
-# configure_and_build DIRECTORY [meson options]: quiet unless it fails.
-configure_and_build() {
-    directory=$1
-    shift
-    if [ -e "$directory/build.ninja" ]; then
-        set -- setup --reconfigure "$@" "$directory" "$root"
-    else
-        set -- setup "$@" "$directory" "$root"
-    fi
-    { meson "$@" && meson compile -C "$directory"; } >"$work/build.log" 2>&1 || {
+# quietly COMMAND...: its output is shown only if it fails.
+quietly() {
+    "$@" >"$work/build.log" 2>&1 || {
         tail -n 40 "$work/build.log" >&2
         return 1
     }
+}
+
+# configure DIRECTORY [meson options]
+configure() {
+    directory=$1
+    shift
+    if [ -e "$directory/build.ninja" ]; then
+        set -- --reconfigure "$@"
+    fi
+    quietly meson setup "$@" "$directory" "$root"
+}
+
+# configure_and_build DIRECTORY [meson options]
+configure_and_build() {
+    configure "$@" && quietly meson compile -C "$1"
 }
 
 work=$(mktemp -d)
