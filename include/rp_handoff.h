@@ -296,7 +296,7 @@ RP_HANDOFF_API void rp_handoff_broker_destroy(rp_handoff_broker *broker);
 /* Issues a token for one handoff and registers the acknowledgement it awaits: its deadline starts now. `service_name`
  * (UTF-8, at most 255 bytes, not NULL) travels in the offer; `backend_pid` is bookkeeping unless
  * RP_HANDOFF_PEER_MATCH_PID is set, 0 for unknown. The token ends by execute, acknowledge, revoke or sweep. Expired
- * tokens are dropped first. ERR_LIMIT, ERR_RANDOM, ERR_TOKEN_COLLISION, ERR_NO_MEMORY. */
+ * tokens do not count. ERR_LIMIT, ERR_RANDOM, ERR_TOKEN_COLLISION, ERR_NO_MEMORY. */
 RP_HANDOFF_API int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_name,
                                                uint32_t backend_pid, rp_handoff_token *out_token);
 
@@ -604,7 +604,7 @@ RP_HANDOFF_API int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32
 /* Counters since create, except the pending ones, which are of the moment. */
 typedef struct rp_handoff_broker_statistics {
     uint32_t struct_size;
-    uint32_t pending_tokens;
+    uint32_t pending_tokens; /* expired ones among them until they are dropped, some with each call */
     uint32_t pending_acks;
     uint32_t reserved; /* 0 */
     uint64_t issued;
