@@ -76,7 +76,7 @@ class DeadlineMap {
         if (i == none) {
             i = make_node(std::move(key));
         } else if (is_in(nodes_[i], order)) {
-            return {};
+            return {this, none};
         } else if (nodes_[i].places[order].earlier != outside) { // expired, and not dropped yet
             take_out(i, order);
         }
