@@ -1,5 +1,4 @@
-#include "../lib/backend.hpp"
-
+#include "handles.hpp"
 #include "sources.hpp"
 
 using namespace rp::handoff;
@@ -11,12 +10,6 @@ struct rp_handoff_backend {
     std::shared_ptr<Backend> backend;
 
     explicit rp_handoff_backend(std::shared_ptr<Backend> b) noexcept : backend(std::move(b)) {}
-};
-
-struct rp_handoff_offer {
-    static constexpr Kind own_kind = Kind::offer;
-    Handle base{own_kind};
-    std::unique_ptr<Offer> offer;
 };
 
 namespace {
@@ -142,7 +135,7 @@ int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t time
         if (!offer) {
             return offer.error();
         }
-        handle->offer = std::move(*offer);
+        handle->v1 = std::move(*offer);
         *out_offer = handle.release();
         return Status::ok;
     });
@@ -184,45 +177,5 @@ int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend, rp_handof
                                       static_cast<std::uint32_t>(s.unanswered), 0, s.accepted, s.refused,
                                       s.rejected_peers, s.rejected_tokens, s.rejected_offers, s.answers_undelivered});
         return Status::ok;
-    });
-}
-
-int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info) {
-    return guarded_with(offer, [&] {
-        if (const Status status = check_result_struct(out_info); status != Status::ok) {
-            return status;
-        }
-        const Offer::Info &info = offer->offer->info();
-        write_struct(out_info, {0, static_cast<std::uint32_t>(info.service_name.size()), info.service_name.c_str(),
-                                info.correlation_id, info.peer.pid, info.peer.uid, nanoseconds(info.received_at),
-                                to_c(info.token)});
-        return Status::ok;
-    });
-}
-
-int32_t rp_handoff_offer_accept(rp_handoff_offer *offer, int32_t *out_fd) {
-    return guarded_with(offer, [&] {
-        if (out_fd == nullptr) {
-            return Status::invalid_argument;
-        }
-        Result<Offer::Accepted> accepted = offer->offer->accept();
-        if (!accepted) {
-            return accepted.error();
-        }
-        *out_fd = accepted->fd.release();
-        return accepted->delivered ? Status::ok : Status::ack_undelivered;
-    });
-}
-
-int32_t rp_handoff_offer_refuse(rp_handoff_offer *offer, const char *text) {
-    return guarded_with(offer, [&] { return offer->offer->refuse(text != nullptr ? text : ""); });
-}
-
-void rp_handoff_offer_destroy(rp_handoff_offer *offer) {
-    destroy(offer, [offer](bool in_child) {
-        if (in_child) {
-            offer->offer->abandon();
-        }
-        return true;
     });
 }

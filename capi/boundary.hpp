@@ -65,7 +65,9 @@ enum class Kind : std::uint32_t {
     backend = 0x52504202,
     offer = 0x52504203,
     queue = 0x52504204,
-    front_door = 0x52504205
+    front_door = 0x52504205,
+    session = 0x52504206,
+    listener = 0x52504207
 };
 
 struct Handle {

@@ -53,6 +53,9 @@ static_assert(static_cast<int>(Cause::integrity_mismatch) == RP_HANDOFF_CAUSE_IN
 static_assert(static_cast<int>(Cause::offer_failed) == RP_HANDOFF_CAUSE_OFFER_FAILED);
 static_assert(static_cast<int>(Cause::duplicate_failed) == RP_HANDOFF_CAUSE_DUPLICATE_FAILED);
 static_assert(static_cast<int>(Cause::policy) == RP_HANDOFF_CAUSE_POLICY);
+static_assert(static_cast<int>(Cause::session_lost) == RP_HANDOFF_CAUSE_SESSION_LOST);
+static_assert(static_cast<int>(Cause::cancelled) == RP_HANDOFF_CAUSE_CANCELLED);
+static_assert(static_cast<int>(Cause::backend_descriptors) == RP_HANDOFF_CAUSE_BACKEND_DESCRIPTORS);
 
 namespace {
 
@@ -77,8 +80,10 @@ Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
     config.policy.max_keys = or_default<std::size_t>(o.max_backends, config.policy.max_keys);
     config.policy.window = or_default(duration(o.failed_attempts_window_ns), config.policy.window);
     config.recovery_accepts = or_default(o.recovery_accepts, config.recovery_accepts);
+    config.in_flight_percent = or_default(o.in_flight_percent, config.in_flight_percent);
     if (config.tokens.max_pending > max_pending_bound || config.policy.max_keys > max_backends_bound ||
-        config.max_frame > max_frame_bound || config.ack_deadline >= config.tokens.ttl) {
+        config.max_frame > max_frame_bound || config.in_flight_percent > 100 ||
+        config.ack_deadline >= config.tokens.ttl) {
         return Failure(Status::invalid_argument);
     }
     return config;

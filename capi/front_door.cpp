@@ -57,7 +57,7 @@ Status read_versions(const rp_handoff_service &s, std::vector<std::string> &vers
     return Status::ok;
 }
 
-Result<Service> to_service(const rp_handoff_service &s) {
+Result<Service> to_service(const rp_handoff_service &s, const Broker &broker) {
     const auto name = to_text(s.name, max_name);
     const auto version = to_text(s.version, max_name);
     const auto backend = to_text(s.backend_endpoint, max_endpoint);
@@ -75,12 +75,30 @@ Result<Service> to_service(const rp_handoff_service &s) {
     if (!clients || !key || versions_read != Status::ok) {
         return Failure(clients ? key ? versions_read : key.error() : clients.error());
     }
-    return Service{to_string(name),        to_string(version),
-                   to_string(backend),     s.handoff_endpoint != nullptr ? s.handoff_endpoint : "",
-                   std::move(versions),    s.handoff_disabled == 0,
-                   s.adopted_backend != 0, s.capabilities,
-                   s.keepalive_secs,       std::move(*clients),
-                   std::move(*key)};
+    std::shared_ptr<session::Offering> session;
+    if (s.session != nullptr) {
+        if (const Status status = check_handle(s.session); status != Status::ok) {
+            return Failure(status);
+        }
+        session = s.session->offering;
+        if (session == nullptr || &session->broker() != &broker || s.handoff_endpoint != nullptr) {
+            return Failure(Status::invalid_argument);
+        }
+    }
+    Service service;
+    service.clients = std::move(*clients);
+    service.name = to_string(name);
+    service.version = to_string(version);
+    service.backend_endpoint = to_string(backend);
+    service.handoff_endpoint = s.handoff_endpoint != nullptr ? s.handoff_endpoint : "";
+    service.session = std::move(session);
+    service.allowed_versions = std::move(versions);
+    service.handoff_enabled = s.handoff_disabled == 0;
+    service.adopted_backend = s.adopted_backend != 0;
+    service.capabilities = s.capabilities;
+    service.keepalive_secs = s.keepalive_secs;
+    service.backend = std::move(*key);
+    return service;
 }
 
 rp_handoff_visit to_visit(const FrontDoor::Visit &visit) noexcept {
@@ -136,7 +154,7 @@ int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door, con
         if (const Status status = read_struct(service, s); status != Status::ok) {
             return status;
         }
-        Result<Service> core = to_service(s);
+        Result<Service> core = to_service(s, front_door->door.broker());
         if (core) {
             front_door->door.put_service(std::move(*core));
         }

@@ -43,6 +43,11 @@ static_assert(code(Status::frame_unexpected) == RP_HANDOFF_ERR_FRAME_UNEXPECTED)
 static_assert(code(Status::unexpected_eof) == RP_HANDOFF_ERR_UNEXPECTED_EOF);
 static_assert(code(Status::descriptors) == RP_HANDOFF_ERR_DESCRIPTORS);
 static_assert(code(Status::answered) == RP_HANDOFF_ERR_ANSWERED);
+static_assert(code(Status::revoked) == RP_HANDOFF_ERR_REVOKED);
+static_assert(code(Status::protocol) == RP_HANDOFF_ERR_PROTOCOL);
+static_assert(code(Status::limit_session) == RP_HANDOFF_ERR_LIMIT_SESSION);
+static_assert(code(Status::limit_descriptors) == RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);
+static_assert(code(Status::limit_bytes) == RP_HANDOFF_ERR_LIMIT_BYTES);
 static_assert(code(Status::unavailable) == RP_HANDOFF_ERR_UNAVAILABLE);
 static_assert(code(Status::empty_handoff) == RP_HANDOFF_ERR_EMPTY_HANDOFF);
 static_assert(code(Status::empty_fallback) == RP_HANDOFF_ERR_EMPTY_FALLBACK);
@@ -105,7 +110,12 @@ constexpr StatusText texts[] = {
     {Status::unexpected_eof, "unexpected end of file"},
     {Status::descriptors, "not exactly one descriptor was received"},
     {Status::answered, "the offer is answered already"},
-    {Status::unavailable, "nobody listens there"},
+    {Status::revoked, "the broker has revoked the offer"},
+    {Status::protocol, "the peer broke the session's protocol"},
+    {Status::unavailable, "nobody listens there, or the session is not open yet"},
+    {Status::limit_session, "the session has as many handoffs in flight as it may"},
+    {Status::limit_descriptors, "the broker has as many descriptors in flight as it may"},
+    {Status::limit_bytes, "the session has as many bytes queued as it may"},
     {Status::empty_handoff, "no samples of handoffs"},
     {Status::empty_fallback, "no samples of fallbacks"},
     {Status::p50_not_faster, "the median handoff is not faster"},

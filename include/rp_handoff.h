@@ -20,6 +20,10 @@
  *   rp_handoff_broker_destroy                             rp_handoff_offer_destroy
  *                                                     rp_handoff_backend_destroy
  *
+ *   That is the v1 exchange: one connection to the backend for each handoff, and a wire that peers in other languages speak
+ *   already. Where both ends use this library, a SESSION (see there) is cheaper and knows better: many handoffs share one
+ *   connection, any event loop can drive it, and no outcome is ever AMBIGUOUS.
+ *
  * OWNERSHIP OF THE CONNECTION
  *
  *   Every outcome says who may use the connection from now on:
@@ -29,7 +33,7 @@
  *     BACKEND    The backend has adopted it. close(2) your copy; do not shutdown(2), which acts on all duplicates.
  *     AMBIGUOUS  The backend may or may not have adopted it. Treat it as BACKEND: close(2) only, never serve or proxy
  *                it. If the backend did adopt it the client is served; otherwise it sees the end of its connection
- *                and reconnects. This can happen only once the descriptor has left.
+ *                and reconnects. This can happen only once the descriptor has left, and never in a session.
  *
  * OWNERSHIP OF DESCRIPTORS
  *
@@ -127,18 +131,21 @@ enum {
     /* Of rp_handoff_offer_accept: adopted, but the acknowledgement could not be delivered. */
     RP_HANDOFF_ACK_UNDELIVERED = 1,
 
-    RP_HANDOFF_ERR_INVALID_ARGUMENT = -1,  /* NULL, out of range, text that is not UTF-8, contradicting settings */
-    RP_HANDOFF_ERR_WRONG_HANDLE = -2,      /* a live handle of another kind */
-    RP_HANDOFF_ERR_UNSUPPORTED = -3,       /* not on this platform, or a setting newer than this library */
-    RP_HANDOFF_ERR_NO_MEMORY = -4,         /* nothing was changed */
-    RP_HANDOFF_ERR_SYSTEM = -5,            /* a system call failed: errno tells */
-    RP_HANDOFF_ERR_INTERNAL = -6,          /* a defect of this library; nothing else answers so */
-    RP_HANDOFF_ERR_RANDOM = -7,            /* the source of random bytes failed */
-    RP_HANDOFF_ERR_LIMIT = -8,             /* a bound of the options is reached: pending tokens, connections */
-    RP_HANDOFF_ERR_TIMED_OUT = -9,         /* the deadline or timeout passed */
-    RP_HANDOFF_ERR_CLOSED = -10,           /* stopped, or the peer closed before its first byte */
-    RP_HANDOFF_ERR_BUFFER_TOO_SMALL = -11, /* the caller's buffer cannot hold the result */
-    RP_HANDOFF_ERR_UNAVAILABLE = -12,      /* nobody listens there */
+    RP_HANDOFF_ERR_INVALID_ARGUMENT = -1,   /* NULL, out of range, text that is not UTF-8, contradicting settings */
+    RP_HANDOFF_ERR_WRONG_HANDLE = -2,       /* a live handle of another kind */
+    RP_HANDOFF_ERR_UNSUPPORTED = -3,        /* not on this platform, or a setting newer than this library */
+    RP_HANDOFF_ERR_NO_MEMORY = -4,          /* nothing was changed */
+    RP_HANDOFF_ERR_SYSTEM = -5,             /* a system call failed: errno tells */
+    RP_HANDOFF_ERR_INTERNAL = -6,           /* a defect of this library; nothing else answers so */
+    RP_HANDOFF_ERR_RANDOM = -7,             /* the source of random bytes failed */
+    RP_HANDOFF_ERR_LIMIT = -8,              /* a bound of the options is reached: pending tokens, connections */
+    RP_HANDOFF_ERR_TIMED_OUT = -9,          /* the deadline or timeout passed */
+    RP_HANDOFF_ERR_CLOSED = -10,            /* stopped, or the peer closed before its first byte */
+    RP_HANDOFF_ERR_BUFFER_TOO_SMALL = -11,  /* the caller's buffer cannot hold the result */
+    RP_HANDOFF_ERR_UNAVAILABLE = -12,       /* nobody listens there; a session is not open yet */
+    RP_HANDOFF_ERR_LIMIT_SESSION = -13,     /* a session's max_in_flight is reached */
+    RP_HANDOFF_ERR_LIMIT_DESCRIPTORS = -14, /* the broker's share of RLIMIT_NOFILE is in flight, over all sessions */
+    RP_HANDOFF_ERR_LIMIT_BYTES = -15,       /* a session's max_queued_bytes is reached */
 
     RP_HANDOFF_ERR_TOKEN_COLLISION = -20,   /* every random value that was tried is pending already */
     RP_HANDOFF_ERR_TOKEN_MISSING = -21,     /* no token was presented */
@@ -164,6 +171,8 @@ enum {
     RP_HANDOFF_ERR_DESCRIPTORS = -46,      /* not exactly one descriptor came with the bytes */
 
     RP_HANDOFF_ERR_ANSWERED = -50, /* the offer was accepted or refused before */
+    RP_HANDOFF_ERR_REVOKED = -51,  /* the broker had revoked the offer: the connection is not ours */
+    RP_HANDOFF_ERR_PROTOCOL = -52, /* the peer of a session broke the protocol */
 
     RP_HANDOFF_ERR_EMPTY_HANDOFF = -60,  /* no samples of handoffs */
     RP_HANDOFF_ERR_EMPTY_FALLBACK = -61, /* no samples of fallbacks */
@@ -272,7 +281,9 @@ typedef struct rp_handoff_broker_options {
     uint32_t max_backends;              /* with failures, remembered at once; default 1024, at most 1048576 */
     uint64_t failed_attempts_window_ns; /* default 30 s */
     uint32_t recovery_accepts;          /* in a row, that end descriptor pressure; default 3 */
-    uint32_t reserved;                  /* 0 */
+    uint32_t
+        in_flight_percent; /* share of RLIMIT_NOFILE (as it was at create) that the unanswered handoffs of all sessions
+                                   together may take; default 50, at most 100 */
 } rp_handoff_broker_options;
 
 /* `options` may be NULL: all defaults. ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY. */
@@ -339,10 +350,13 @@ enum {
     RP_HANDOFF_CAUSE_REVOKED = 19,         /* revoked or swept by another call while the answer was awaited */
     RP_HANDOFF_CAUSE_CALLBACK_FAILED = 20, /* a callback failed, or broke its contract */
     RP_HANDOFF_CAUSE_NO_MEMORY = 21,
-    RP_HANDOFF_CAUSE_POLICY = 22,            /* not attempted; `reason` tells the objection */
-    RP_HANDOFF_CAUSE_DUPLICATE_FAILED = 23,  /* value handoffs */
-    RP_HANDOFF_CAUSE_OFFER_FAILED = 24,      /* value handoffs: the backend could not be told; it cannot adopt */
-    RP_HANDOFF_CAUSE_INTEGRITY_MISMATCH = 25 /* value handoffs: the backend is not the process it should be */
+    RP_HANDOFF_CAUSE_POLICY = 22,             /* not attempted; `reason` tells the objection */
+    RP_HANDOFF_CAUSE_DUPLICATE_FAILED = 23,   /* value handoffs */
+    RP_HANDOFF_CAUSE_OFFER_FAILED = 24,       /* value handoffs: the backend could not be told; it cannot adopt */
+    RP_HANDOFF_CAUSE_INTEGRITY_MISMATCH = 25, /* value handoffs: the backend is not the process it should be */
+    RP_HANDOFF_CAUSE_SESSION_LOST = 26,       /* the session ended before the answer */
+    RP_HANDOFF_CAUSE_CANCELLED = 27,          /* by rp_handoff_session_cancel or ..._destroy */
+    RP_HANDOFF_CAUSE_BACKEND_DESCRIPTORS = 28 /* the backend ran out of descriptors: the offer came without */
 };
 
 typedef struct rp_handoff_outcome {
@@ -717,6 +731,11 @@ RP_HANDOFF_API int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *bac
 
 /* ------------------------------------------------------------------------------------------------- offer ---- */
 
+enum {
+    RP_HANDOFF_OFFER_READY_FOLLOWS =
+        1u << 0, /* the broker will write to the connection: not before the client's first byte */
+    RP_HANDOFF_OFFER_HAS_PROLOGUE = 1u << 1 /* accept writes a prologue first */
+};
 typedef struct rp_handoff_offer_info {
     uint32_t struct_size;
     uint32_t service_name_length;
@@ -726,6 +745,14 @@ typedef struct rp_handoff_offer_info {
     uint32_t peer_uid;
     uint64_t received_ns; /* instant */
     rp_handoff_token token;
+    /* Of a session's offer; otherwise zero. Pointers are valid until destroy. */
+    uint32_t flags; /* RP_HANDOFF_OFFER_ */
+    uint32_t metadata_length;
+    const uint8_t *metadata;
+    const uint8_t *early; /* what the broker had read from the connection: it comes before what is read from it */
+    uint32_t early_length;
+    uint32_t unwritten_length; /* after accept: of the prologue, what the connection did not take: write it first */
+    const uint8_t *unwritten;
 } rp_handoff_offer_info;
 
 /* Allowed until destroy, also after the answer. */
@@ -736,7 +763,10 @@ RP_HANDOFF_API int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, 
  * gone, or has given up and will not serve the connection either. Do not write to a connection of the v1 protocol
  * before its client's first byte: the broker writes its "ready" frame on the same stream. ERR_ANSWERED;
  * ERR_TOKEN_EXPIRED, ERR_TOKEN_NOT_PENDING (the time to live passed, or it was revoked, since the offer was read): the
- * offer is refused and the descriptor closed. */
+ * offer is refused and the descriptor closed. Of a session's offer: adopts in the ledger, writes the prologue if there is
+ * one, and leaves the acknowledgement to the next flush; the backend may write at once unless
+ * RP_HANDOFF_OFFER_READY_FOLLOWS. ERR_REVOKED: the broker was faster, and the descriptor is closed. ERR_PROTOCOL: the
+ * ledger does not say what the offer says; the session ends. */
 RP_HANDOFF_API int32_t rp_handoff_offer_accept(rp_handoff_offer *offer, int32_t *out_fd);
 
 /* Closes the descriptor, then tells the broker `text` (UTF-8, NULL for none, cut at 1024 bytes): the broker owns the
@@ -745,6 +775,254 @@ RP_HANDOFF_API int32_t rp_handoff_offer_refuse(rp_handoff_offer *offer, const ch
 
 /* Ends the handle; an offer without an answer is refused. Never closes a descriptor that accept gave. */
 RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
+
+/* ----------------------------------------------------------------------------------------------- session ---- */
+
+/*
+ * A SESSION is a lasting connection between one broker and one backend that many handoffs share, with a page of shared
+ * memory (the LEDGER) in which adoption and revocation race through one atomic word per handoff. That settles what the
+ * v1 exchange cannot: every outcome of a session is BROKER or BACKEND, never AMBIGUOUS. When the deadline passes, the
+ * backend dies or is stopped, or an answer is lost, the broker revokes the offer in the ledger; either that succeeds, and
+ * no honest backend can adopt the connection any more, or the backend had adopted it before. A connection that came back
+ * as BROKER may be offered to another backend at once.
+ *
+ *   broker                                                backend
+ *   ------                                                -------
+ *   rp_handoff_session_open                               rp_handoff_listener_create, rp_handoff_listener_accept
+ *     (dials a path, or takes a connected descriptor)     rp_handoff_session_receive (takes the connected descriptor)
+ *   in a loop of any kind:                                in a loop of any kind:
+ *     rp_handoff_session_submit      (one or many)
+ *     rp_handoff_session_process                            rp_handoff_session_process
+ *     rp_handoff_session_next_event  -> OUTCOME             rp_handoff_session_next_event  -> OFFER
+ *                                                           rp_handoff_offer_accept -> descriptor, or ..._refuse
+ *                                                           rp_handoff_offer_destroy
+ *   rp_handoff_session_close, ..._destroy                 rp_handoff_session_close, ..._destroy
+ *
+ * Both sides know beforehand that an endpoint speaks sessions; nothing is probed. Either side may dial, and an inherited
+ * socketpair does as well: the first messages of both sides are hellos, whose senders the kernel names (SCM_CREDENTIALS,
+ * and SCM_PIDFD where there is one), before any descriptor moves. The ledger is a sealed memfd of the session's own, so
+ * that what a hostile peer scribbles into it concerns its own session only. (A build with the option ledger=shm uses
+ * shm_open(3) where there is no memfd; such a peer must be trusted, since without seals it can make this process fault.)
+ *
+ * LOOPS. No thread is started and nothing waits inside process and next_event. Watch rp_handoff_session_fd for
+ * rp_handoff_session_events and call process when it is ready and when rp_handoff_session_timeout has passed; then call
+ * next_event until it answers 0. That last call also sends the answers of the offers that were accepted or refused in
+ * between, many in one write; an offer that is answered at another time is answered at once. A submit or a close that makes
+ * the timeout shorter than it was told makes the descriptor ready, so that a loop need not ask again by itself. The
+ * descriptor stays the same for the life of the session; any loop that can watch a descriptor will do (poll, epoll, libuv,
+ * GLib, asyncio). A worker thread blocks in rp_handoff_session_wait instead.
+ *
+ * BACK-PRESSURE. A broker holds at most max_in_flight handoffs of a session that the backend has not answered or whose
+ * events were not taken, revoked ones included, since their descriptors lie in the backend's queue and count against
+ * this user's limit (ETOOMANYREFS); and over all sessions of a broker at most a share of RLIMIT_NOFILE. A submit beyond a
+ * bound says at once which: ERR_LIMIT_SESSION, ERR_LIMIT_DESCRIPTORS, ERR_LIMIT_BYTES, or ERR_LIMIT for tokens.
+ *
+ * THREADS. All calls may be made from several threads at once. A thread that waits does not keep others from
+ * submitting, answering or closing. With a `wait` of the caller's own, only one thread at a time may wait in a session.
+ */
+typedef struct rp_handoff_session rp_handoff_session;
+
+/* The longest that may travel with one offer; the largest batch of descriptors in one message (unix(7): Linux takes 253,
+ * others less); and the most handoffs of a session in flight. */
+enum {
+    RP_HANDOFF_METADATA_MAX = 4096,
+    RP_HANDOFF_PROLOGUE_MAX = 4096,
+    RP_HANDOFF_EARLY_BYTES_MAX = 65536,
+    RP_HANDOFF_BATCH_MAX = 252,
+    RP_HANDOFF_IN_FLIGHT_MAX = 4096
+};
+
+/* Whom a session may be with: by default a process with this one's effective user id, by what the kernel says of the
+ * sender of its first messages and, for a path that is dialled, of the process that bound it. */
+enum {
+    RP_HANDOFF_PEER_REQUIRE_PIDFD = 1u << 2 /* sessions: reject a peer for whom the kernel gives no pidfd (Linux 6.5) */
+};
+
+typedef struct rp_handoff_session_options {
+    uint32_t struct_size;
+    uint32_t peer_flags; /* RP_HANDOFF_PEER_ANY_UID, RP_HANDOFF_PEER_REQUIRE_PIDFD */
+    const uint32_t *peer_uids;
+    uint32_t peer_uid_count;   /* at most 64; 0: this process's effective user id */
+    uint32_t peer_pid;         /* the peer must be this process; 0: any */
+    const char *socket_path;   /* to dial; NULL: connection_fd */
+    int32_t connection_fd;     /* TAKEN ON SUCCESS: a connected Unix stream socket; read if socket_path is NULL */
+    uint32_t max_in_flight;    /* default 256, at most RP_HANDOFF_IN_FLIGHT_MAX; the smaller one of both sides counts */
+    const char *service_name;  /* broker: told to the backend; UTF-8, at most 255 bytes; may be NULL */
+    uint64_t open_timeout_ns;  /* for dialling and the hellos together, and for the peer's part of close; default 5 s */
+    uint32_t max_queued_bytes; /* broker: metadata, early bytes and prologues not sent yet; default 1 MiB */
+    uint32_t reserved;         /* 0 */
+    rp_handoff_now_fn now;     /* backend: now and wait, both or none; a broker's session has its broker's */
+    rp_handoff_wait_fn wait;
+    void *time_user_data;
+} rp_handoff_session_options;
+
+/* Begins a session as the broker, without waiting: dials the path or TAKES ON SUCCESS the descriptor. Submits are
+ * accepted at once and sent when the hellos are through, which the event OPENED tells; if it does not come to that,
+ * the event CLOSED. Uses `broker` for tokens, time, bounds and counters; it has to be destroyed later than this.
+ * ERR_UNAVAILABLE (nobody listens there), ERR_CLOSED (who was connected has gone), ERR_PEER_REJECTED, ERR_PATH_INVALID,
+ * ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
+                                               rp_handoff_session **out_session);
+
+/* The same as the backend. */
+RP_HANDOFF_API int32_t rp_handoff_session_receive(const rp_handoff_session_options *options,
+                                                  rp_handoff_session **out_session);
+
+/* Ends it at once. Broker: every handoff that has no outcome yet is settled in the ledger first; a connection that is
+ * the broker's then, or whose event was not taken, is ended with shutdown(2) and close(2), one that is the backend's
+ * with close(2) alone, and duplicates (RP_HANDOFF_SUBMIT_DUPLICATE) with close(2) alone. Backend: offers that were not
+ * taken are refused; offers that were taken stay valid until they are destroyed, and accept and refuse still settle
+ * them in the ledger. In a forked child it touches neither ledger nor socket, and closes the child's copies. */
+RP_HANDOFF_API void rp_handoff_session_destroy(rp_handoff_session *session);
+
+/* Begins an orderly end, without waiting: no further submits; what is in flight runs to its outcome; then both sides
+ * close, and the event CLOSED with status RP_HANDOFF_OK comes last. The backend may call it too: then the broker's
+ * submits are ERR_CLOSED, and what it had not sent yet comes back as BROKER. A peer that does not do its part within
+ * open_timeout_ns after this side did makes it ERR_TIMED_OUT. */
+RP_HANDOFF_API int32_t rp_handoff_session_close(rp_handoff_session *session);
+
+/* A descriptor (borrowed, close-on-exec) to watch, the poll(2) events to watch it for (POLLIN, always), and the
+ * nanoseconds until process has to be called even if it is not ready, or RP_HANDOFF_FOREVER. */
+RP_HANDOFF_API int32_t rp_handoff_session_fd(rp_handoff_session *session);
+RP_HANDOFF_API int32_t rp_handoff_session_events(rp_handoff_session *session);
+RP_HANDOFF_API int32_t rp_handoff_session_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns);
+
+/* Does what can be done without waiting: receives, sends what is queued, ends what is due. ERR_NO_MEMORY, ERR_SYSTEM; an
+ * end of the session is no error but the event CLOSED. */
+RP_HANDOFF_API int32_t rp_handoff_session_process(rp_handoff_session *session);
+
+/* As process, but waits at most `timeout_ns` for an event: 1 if there is one, 0 if the time passed or the session is over
+ * and its last event was taken. Sends accumulated
+ * answers before it waits. */
+RP_HANDOFF_API int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns);
+
+enum {
+    RP_HANDOFF_EVENT_OPENED = 1,  /* the hellos are through: see rp_handoff_session_peer_get */
+    RP_HANDOFF_EVENT_OUTCOME = 2, /* broker: of one handoff; exactly one for each that was submitted */
+    RP_HANDOFF_EVENT_OFFER = 3,   /* backend */
+    RP_HANDOFF_EVENT_CLOSING = 4, /* broker: the backend wants no more offers (its close); what is in flight goes on */
+    RP_HANDOFF_EVENT_CLOSED = 5   /* the last event of a session; `status` tells why */
+};
+typedef struct rp_handoff_event {
+    uint32_t struct_size;
+    int32_t kind;      /* RP_HANDOFF_EVENT_ */
+    int32_t status;    /* CLOSED: RP_HANDOFF_OK after an orderly end, or an RP_HANDOFF_ERR_ */
+    int32_t ownership; /* OUTCOME: RP_HANDOFF_OWNER_BROKER or RP_HANDOFF_OWNER_BACKEND */
+    int32_t fd;        /* OUTCOME, BROKER: given back; -1 otherwise, and if the submit duplicated it */
+    uint32_t reserved;
+    uint64_t id;             /* OUTCOME: of the handoff, as submit gave it */
+    uint64_t user_data;      /* OUTCOME: of the submission */
+    rp_handoff_offer *offer; /* OFFER: given; end it with rp_handoff_offer_destroy */
+} rp_handoff_event;
+
+/* Gives the next event: 1, or 0 if there is none; then the answers that accumulated are sent. `out_outcome` may be NULL; it
+ * is filled in with the event OUTCOME. One event of an OUTCOME gives one descriptor back: take them all. */
+RP_HANDOFF_API int32_t rp_handoff_session_next_event(rp_handoff_session *session, rp_handoff_event *out_event,
+                                                     rp_handoff_outcome *out_outcome);
+
+/* Sends accumulated answers, for who wants them to leave before next_event answers 0. */
+RP_HANDOFF_API int32_t rp_handoff_session_flush(rp_handoff_session *session);
+
+enum {
+    RP_HANDOFF_SUBMIT_DUPLICATE = 1u << 0, /* work on a dup(2) of fd: yours stays yours, to close in any case, and to
+                                                 use only after an OUTCOME that says BROKER */
+    RP_HANDOFF_SUBMIT_TOKEN = 1u << 1,     /* `token` is one of rp_handoff_broker_issue; otherwise submit issues one */
+    RP_HANDOFF_SUBMIT_READY_FOLLOWS = 1u << 2 /* tells the backend that the broker will write to the connection once it
+                                                 is adopted (a v1 ready frame): not to write before the client's first
+                                                 byte */
+};
+typedef struct rp_handoff_submission {
+    uint32_t struct_size;
+    int32_t fd;     /* TAKEN ON SUCCESS: the client connection, any descriptor that sendmsg(2) can pass */
+    uint32_t flags; /* RP_HANDOFF_SUBMIT_ */
+    uint32_t metadata_length;
+    const uint8_t *metadata;  /* opaque, for the backend: peer address, server name; at most RP_HANDOFF_METADATA_MAX */
+    const uint8_t *early;     /* bytes that the broker has read from the connection already */
+    uint32_t early_length;    /* at most RP_HANDOFF_EARLY_BYTES_MAX */
+    uint32_t prologue_length; /* at most RP_HANDOFF_PROLOGUE_MAX */
+    const uint8_t *prologue;  /* what the backend's accept writes first on the connection (sockets only) */
+    uint64_t timeout_ns;      /* from this call to the outcome; default and upper limit: the broker's ack_deadline_ns */
+    uint64_t correlation_id;  /* 0: the broker's next */
+    uint64_t user_data;       /* comes back in the event */
+    rp_handoff_token token;
+} rp_handoff_submission;
+
+/* Submits `count` handoffs that are `stride` bytes apart, from the first on: the number that were submitted, 1 to
+ * count, or an error of the first one and nothing happened. Fewer than count: call again from there to learn why. What can
+ * be sent is sent at once, up to RP_HANDOFF_BATCH_MAX descriptors in one sendmsg(2). Each gets an id that is unique in the
+ * session (`out_ids` may be NULL), and exactly one OUTCOME event. Remove a descriptor from your epoll set before.
+ * ERR_LIMIT_SESSION, ERR_LIMIT_DESCRIPTORS, ERR_LIMIT_BYTES, ERR_LIMIT, ERR_CLOSED, ERR_TOKEN_NOT_PENDING,
+ * ERR_TOKEN_EXPIRED, ERR_TOKEN_IN_USE, ERR_RANDOM, ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_SYSTEM (dup(2)). */
+RP_HANDOFF_API int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_submission *items,
+                                                 size_t stride, uint32_t count, uint64_t *out_ids);
+
+/* Settles a handoff now: 1, and its OUTCOME event says whose the connection is; 0 if it has its outcome already. */
+RP_HANDOFF_API int32_t rp_handoff_session_cancel(rp_handoff_session *session, uint64_t id);
+
+/* BORROWS submission->fd and hands it over, blocking until the outcome, at most until its deadline; waits for the
+ * hellos too. The same engine without an event. RP_HANDOFF_SUBMIT_DUPLICATE and user_data are not looked at. Errors as of
+ * submit. */
+RP_HANDOFF_API int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
+                                                  rp_handoff_outcome *out_outcome);
+
+/* Who the peer is. pidfd: whether this session holds a pidfd of the peer (pidfd_open(2)), which a reused pid cannot
+ * mislead, or why not: the kernel has no such thing, it gave none, or the process was gone already. */
+enum {
+    RP_HANDOFF_PIDFD_HELD = 1,
+    RP_HANDOFF_PIDFD_UNSUPPORTED = 2,
+    RP_HANDOFF_PIDFD_UNAVAILABLE = 3,
+    RP_HANDOFF_PIDFD_REAPED = 4
+};
+typedef struct rp_handoff_session_peer {
+    uint32_t struct_size;
+    uint32_t pid;
+    uint32_t uid;
+    uint32_t gid;
+    int32_t pidfd_state;    /* RP_HANDOFF_PIDFD_ */
+    int32_t pidfd;          /* borrowed, valid until destroy; -1 unless HELD */
+    uint32_t max_in_flight; /* what both sides agreed on */
+    uint32_t service_name_length;
+    const char *service_name; /* backend: what the broker calls the service; valid until destroy */
+} rp_handoff_session_peer;
+
+/* After the event OPENED; before it ERR_UNAVAILABLE. */
+RP_HANDOFF_API int32_t rp_handoff_session_peer_get(rp_handoff_session *session, rp_handoff_session_peer *out_peer);
+
+/* Counters since open, except those of the moment. */
+typedef struct rp_handoff_session_statistics {
+    uint32_t struct_size;
+    uint32_t
+        in_flight; /* of the moment: broker: submitted and not answered, or without event taken; backend: not answered */
+    uint64_t submitted;         /* broker */
+    uint64_t completed;         /* broker: outcomes that say BACKEND */
+    uint64_t fallbacks;         /* broker: outcomes that say BROKER */
+    uint64_t offers;            /* backend: received */
+    uint64_t accepted;          /* backend */
+    uint64_t refused;           /* backend */
+    uint64_t lost;              /* backend: found revoked */
+    uint64_t messages_sent;     /* sendmsg(2) calls that moved bytes */
+    uint64_t messages_received; /* recvmsg(2) calls that moved bytes */
+} rp_handoff_session_statistics;
+
+/* Never waits. */
+RP_HANDOFF_API int32_t rp_handoff_session_statistics_get(rp_handoff_session *session,
+                                                         rp_handoff_session_statistics *out_statistics);
+
+/* A listening Unix stream socket under the rules of rp_handoff_backend_listen, for either side of a session. */
+typedef struct rp_handoff_listener rp_handoff_listener;
+
+/* ERR_PATH_INVALID, ERR_PATH_UNSAFE, ERR_PATH_IN_USE, ERR_PATH_FOREIGN, ERR_NO_MEMORY, ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_listener_create(const char *path, rp_handoff_listener **out_listener);
+
+/* Closes it and removes its name, in a forked child closes its copy only. */
+RP_HANDOFF_API void rp_handoff_listener_destroy(rp_handoff_listener *listener);
+
+/* Borrowed, close-on-exec: readable when accept with timeout 0 has something to do. */
+RP_HANDOFF_API int32_t rp_handoff_listener_fd(rp_handoff_listener *listener);
+
+/* GIVES the next connection (close-on-exec), for rp_handoff_session_receive or ..._open, after at most `timeout_ns`, in real
+ * time. ERR_TIMED_OUT, ERR_SYSTEM. */
+RP_HANDOFF_API int32_t rp_handoff_listener_accept(rp_handoff_listener *listener, uint64_t timeout_ns, int32_t *out_fd);
 
 /* --------------------------------------------------------------------------------------------------- wire ---- */
 
@@ -994,6 +1272,12 @@ typedef struct rp_handoff_service {
     uint64_t keepalive_secs;  /* told to clients */
     const rp_handoff_backend_key
         *backend; /* what failures are counted for; NULL: shared instance of name and version */
+    /* NULL for none: a session of the same broker, instead of handoff_endpoint; the service keeps what it needs of it. The
+     * reply to the Hello is held back until the verdict, at most 500 ms: an adopted client gets Negotiated and ready from
+     * its backend, in one write; any other gets Negotiated without a token from the broker, and reconnects at once. A
+     * backend that dies between adopting and writing leaves a Hello without a reply: rp_handoff_client_connect tries once
+     * more, other clients may see an error. */
+    rp_handoff_session *session;
 } rp_handoff_service;
 
 /* Adds a service, or replaces the one of that name for the visits to come. */

@@ -37,6 +37,12 @@ Result<AckRegistry::Pending> AckRegistry::claim(const Token &token) {
     return pending;
 }
 
+void AckRegistry::unclaim(const Token &token) noexcept {
+    if (const Map::Entry entry = pending_.find(token)) {
+        entry.value().claimed = false;
+    }
+}
+
 bool AckRegistry::is_claimed(const Token &token) noexcept {
     const Map::Entry entry = pending_.find(token);
     return entry && entry.value().claimed;

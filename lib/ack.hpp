@@ -49,6 +49,7 @@ class AckRegistry {
 
     // One caller drives a handoff: token_not_pending, or token_in_use where somebody has claimed it already.
     Result<Pending> claim(const Token &token);
+    void unclaim(const Token &token) noexcept; // nothing was attempted
     bool is_claimed(const Token &token) noexcept;
 
     // token_not_pending leaves the store alone. Otherwise the entry and the token end, and the answer is ack_overdue at

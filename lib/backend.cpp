@@ -22,7 +22,7 @@ Result<std::shared_ptr<Backend>> Backend::create(Config config, std::unique_ptr<
     if (!transport::supported) {
         return Failure(Status::unsupported);
     }
-    Result<transport::Poller> poller = transport::Poller::create();
+    Result<transport::Poller> poller = transport::Poller::create(true);
     if (!poller) {
         return Failure(poller.error());
     }

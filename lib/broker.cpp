@@ -13,29 +13,20 @@ Result<Token> Broker::issue(std::string_view service_name, std::uint32_t backend
     return token;
 }
 
-// Memory to record a failure with, taken before anything is sent.
-class Broker::RecordRoom {
-  public:
-    RecordRoom(Broker &broker, bool wanted) : broker_(broker), wanted_(wanted) {
-        if (wanted_) {
-            const std::lock_guard<std::mutex> lock(broker_.policy_mutex_);
-            broker_.policy_.reserve(broker_.recorders_ + 1);
-            ++broker_.recorders_;
-        }
+Broker::RecordRoom::RecordRoom(Broker &broker, bool wanted) : broker_(broker), wanted_(wanted) {
+    if (wanted_) {
+        const std::lock_guard<std::mutex> lock(broker_.policy_mutex_);
+        broker_.policy_.reserve(broker_.recorders_ + 1);
+        ++broker_.recorders_;
     }
-    RecordRoom(const RecordRoom &) = delete;
-    RecordRoom &operator=(const RecordRoom &) = delete;
-    ~RecordRoom() {
-        if (wanted_) {
-            const std::lock_guard<std::mutex> lock(broker_.policy_mutex_);
-            --broker_.recorders_;
-        }
-    }
+}
 
-  private:
-    Broker &broker_;
-    bool wanted_;
-};
+Broker::RecordRoom::~RecordRoom() {
+    if (wanted_) {
+        const std::lock_guard<std::mutex> lock(broker_.policy_mutex_);
+        --broker_.recorders_;
+    }
+}
 
 Result<Broker::Report> Broker::execute(Request request) {
     const Instant start = time_.now();
@@ -65,6 +56,59 @@ HandoffReport Broker::attempt(const Request &request, const AckRegistry::Pending
     V1AckReader v1_waiter(config_.max_frame, time_);
     return orchestrate(tokens_, attempt, request.transport != nullptr ? *request.transport : v1_transport,
                        request.waiter != nullptr ? *request.waiter : v1_waiter, time_);
+}
+
+// ---- for sessions ---------------------------------------------------------------------------------------------------
+
+Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token) {
+    const Instant now = time_.now();
+    const Result<Token> leased =
+        token != nullptr ? Result<Token>(*token) : tokens_.issue(service_name, backend_pid, now, random_);
+    if (!leased) {
+        return Failure(leased.error());
+    }
+    issued_ += token == nullptr ? 1 : 0;
+    struct Undo { // also of an exception
+        Broker &broker;
+        const Lease *lease;
+        ~Undo() {
+            if (lease != nullptr) {
+                broker.give_back(*lease);
+            }
+        }
+    };
+    Lease lease{*leased, now, {}, token == nullptr};
+    Undo undo{*this, lease.is_own ? &lease : nullptr};
+    const Result<AckRegistry::Pending> pending = tokens_.claim(*leased, now);
+    if (!pending) {
+        return Failure(pending.error());
+    }
+    undo.lease = nullptr;
+    lease.deadline = pending->deadline;
+    return lease;
+}
+
+void Broker::give_back(const Lease &lease) noexcept {
+    if (lease.is_own) {
+        tokens_.abandon(lease.token);
+        --issued_;
+    } else {
+        tokens_.unclaim(lease.token);
+    }
+}
+
+// The verdict is the ledger's, and the registry follows it: also an acknowledgement past the deadline is one, if the
+// backend has adopted the connection.
+void Broker::conclude(const Token &token, const Outcome &outcome, Instant observed) noexcept {
+    if (outcome.completed) {
+        static_cast<void>(tokens_.confirm(token, observed));
+    } else {
+        tokens_.abandon(token);
+    }
+    count(outcome);
+    if (outcome.cause == Cause::descriptor_pressure) {
+        pressure_.demote();
+    }
 }
 
 // ---- policy ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "clock.hpp"
+#include "in_flight.hpp"
 #include "issued_tokens.hpp"
 #include "orchestrate.hpp"
 #include "peer.hpp"
@@ -29,6 +30,7 @@ class Broker {
         PeerPolicy peers;
         AttemptPolicy::Config policy;
         std::uint32_t recovery_accepts = 3;
+        std::uint32_t in_flight_percent = 50; // of RLIMIT_NOFILE, for all sessions together
     };
 
     // What the policy is asked about, and what the attempt counts for.
@@ -70,12 +72,25 @@ class Broker {
     // Both sources outlive the broker.
     Broker(Config config, TimeSource &time, RandomSource &random) noexcept
         : config_(std::move(config)), time_(time), random_(random), tokens_(config_.tokens, config_.ack_deadline),
-          policy_(config_.policy), pressure_(config_.recovery_accepts) {}
+          policy_(config_.policy), pressure_(config_.recovery_accepts), in_flight_(config_.in_flight_percent) {}
 
     Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid);
 
     // Failures are the caller's, and nothing was sent then.
     Result<Report> execute(Request request);
+
+    // For sessions: a token that the caller drives from here on, issued now unless it is given; until conclude, or until
+    // give_back where nothing was attempted, after which everything is as it was before.
+    struct Lease {
+        Token token;
+        Instant begun;
+        Instant deadline;
+        bool is_own; // issued for this
+    };
+    Result<Lease> lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token);
+    void give_back(const Lease &lease) noexcept;
+    void conclude(const Token &token, const Outcome &outcome, Instant observed) noexcept;
+    InFlight &in_flight() noexcept { return in_flight_; }
 
     // Nothing: attempt.
     std::optional<Decision> objection(const Subject &subject) noexcept;
@@ -97,13 +112,15 @@ class Broker {
 
     Statistics statistics() const noexcept;
 
+    // Of an attempt that was not execute's: memory for its record, taken before anything is sent, and then the record.
+    class RecordRoom;
+    void record(std::optional<Subject> &subject, const Outcome &outcome) noexcept;
+
   private:
     using Counter = std::atomic<std::uint64_t>;
-    class RecordRoom;
 
     HandoffReport refuse_to_attempt(const Token &token, const Decision &decision) noexcept;
     HandoffReport attempt(const Request &request, const AckRegistry::Pending &pending, std::uint64_t id) noexcept;
-    void record(std::optional<Subject> &subject, const Outcome &outcome) noexcept;
     void count(const Outcome &outcome) noexcept;
 
     Config config_;
@@ -114,6 +131,7 @@ class Broker {
     AttemptPolicy policy_;
     std::size_t recorders_ = 0; // executes under way that will record
     PressureGuard pressure_;
+    InFlight in_flight_;
     Counter next_correlation_id_{1};
     Counter issued_{0};
     Counter completed_{0};
@@ -121,6 +139,18 @@ class Broker {
     Counter overdue_{0};
     std::array<Counter, 4> fallbacks_by_owner_{};
     std::array<Counter, 9> fallbacks_by_reason_{};
+};
+
+class Broker::RecordRoom {
+  public:
+    RecordRoom(Broker &broker, bool wanted);
+    RecordRoom(const RecordRoom &) = delete;
+    RecordRoom &operator=(const RecordRoom &) = delete;
+    ~RecordRoom();
+
+  private:
+    Broker &broker_;
+    bool wanted_;
 };
 
 } // namespace rp::handoff

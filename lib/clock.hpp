@@ -49,13 +49,25 @@ class TimeSource {
     // Waits for poll(2) events on a borrowed descriptor. An error condition of the descriptor counts as ready; a wait
     // that cannot be carried out counts as timed out.
     virtual Wait wait(int fd, short events, Instant until) noexcept = 0;
+
+    // Whether instants are CLOCK_MONOTONIC's, so that the kernel may wait in other calls than `wait` too.
+    virtual bool is_real() const noexcept { return false; }
 };
+
+// For condition variables: std::chrono::steady_clock is CLOCK_MONOTONIC where the time source is real.
+inline std::chrono::steady_clock::time_point to_steady(Instant instant) noexcept {
+    constexpr std::uint64_t limit = INT64_MAX;
+    const std::uint64_t ns = instant.time_since_epoch().count();
+    return std::chrono::steady_clock::time_point(
+        std::chrono::nanoseconds(static_cast<std::int64_t>(ns < limit ? ns : limit)));
+}
 
 // CLOCK_MONOTONIC and ppoll(2). Repeats waits that a signal interrupts.
 class SystemTime final : public TimeSource {
   public:
     Instant now() noexcept override;
     Wait wait(int fd, short events, Instant until) noexcept override;
+    bool is_real() const noexcept override { return true; }
 };
 
 } // namespace rp::handoff

@@ -15,6 +15,8 @@ FailureClass failure_class(Cause cause) noexcept {
     case Cause::descriptor_pressure:
     case Cause::no_memory:
     case Cause::policy:
+    case Cause::cancelled:
+    case Cause::backend_descriptors:
         return FailureClass::none;
     case Cause::permission_denied:
     case Cause::peer_rejected:
@@ -33,8 +35,10 @@ Reason reason_of(Cause cause) noexcept {
     case Cause::unsupported_platform:
         return Reason::service_policy_disabled;
     case Cause::descriptor_pressure:
+    case Cause::backend_descriptors:
         return Reason::fd_pressure_disabled;
     case Cause::no_memory:
+    case Cause::cancelled:
         return Reason::backend_ack_timeout;
     default:
         return reason_of(failure_class(cause));

@@ -54,6 +54,9 @@ enum class Cause : std::int32_t {
     duplicate_failed = 23,
     offer_failed = 24,
     integrity_mismatch = 25,
+    session_lost = 26,
+    cancelled = 27,
+    backend_descriptors = 28,
 };
 
 struct Decision {

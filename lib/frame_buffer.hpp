@@ -12,12 +12,13 @@
 
 namespace rp::handoff {
 
-class FrameBuffer {
+template <std::size_t Inside>
+class BasicFrameBuffer {
   public:
-    FrameBuffer() noexcept = default;
-    FrameBuffer(const FrameBuffer &) = delete;
-    FrameBuffer &operator=(const FrameBuffer &) = delete;
-    ~FrameBuffer() { clear(); }
+    BasicFrameBuffer() noexcept = default;
+    BasicFrameBuffer(const BasicFrameBuffer &) = delete;
+    BasicFrameBuffer &operator=(const BasicFrameBuffer &) = delete;
+    ~BasicFrameBuffer() { clear(); }
 
     // Makes room for `size` bytes. False without memory.
     bool allocate(std::size_t size) noexcept {
@@ -40,12 +41,15 @@ class FrameBuffer {
 
     std::uint8_t *data() noexcept { return large_ ? large_.get() : small_.data(); }
     std::size_t size() const noexcept { return size_; }
-    ByteView view() noexcept { return {data(), size_}; }
+    const std::uint8_t *data() const noexcept { return large_ ? large_.get() : small_.data(); }
+    ByteView view() const noexcept { return {data(), size_}; }
 
   private:
-    std::array<std::uint8_t, 512> small_{};
+    std::array<std::uint8_t, Inside> small_{};
     std::unique_ptr<std::uint8_t[]> large_;
     std::size_t size_ = 0;
 };
+
+using FrameBuffer = BasicFrameBuffer<512>;
 
 } // namespace rp::handoff

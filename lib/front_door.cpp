@@ -12,7 +12,8 @@ namespace rp::handoff {
 namespace {
 
 using wire::RefusalCode;
-constexpr std::size_t max_reply_payload = 4096; // whatever a service's settings can make of it
+constexpr std::size_t max_reply_payload = 4096;                      // whatever a service's settings can make of it
+constexpr Duration longest_verdict = std::chrono::milliseconds(500); // so long may a client wait for its reply
 
 using Milliseconds = std::chrono::duration<std::uint64_t, std::milli>;
 
@@ -167,7 +168,8 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
     visit.connection_id = broker_.next_correlation_id();
     Broker::Subject subject{service.backend, {}};
     subject.inputs.client_supports = (hello.client_capabilities & wire::capability_handle_passing) != 0;
-    subject.inputs.service_enabled = service.handoff_enabled && !service.handoff_endpoint.empty();
+    subject.inputs.service_enabled =
+        service.handoff_enabled && (service.session != nullptr || !service.handoff_endpoint.empty());
     subject.inputs.adopted_backend = service.adopted_backend;
     const bool attempt = !broker_.objection(subject);
     const Revocable token(broker_, attempt ? broker_.issue(service.name, 0) : Failure(Status::unsupported));
@@ -185,14 +187,58 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
         negotiated.server_capabilities |= wire::capability_handle_passing;
         negotiated.handle_passed_token = token.get().view();
     }
-    if (const Status status = reply(guest, answer); status != Status::ok) {
-        return dropped(status, "the reply could not be delivered");
-    }
     visit.result = Visit::Result::reconnect;
-    if (token) {
+    if (token && service.session != nullptr) {
+        hand_off_by_session(visit, guest, service, std::move(subject), answer, token.get());
+        if (visit.result == Visit::Result::handed_off) {
+            return visit;
+        }
+        negotiated.server_capabilities &= ~wire::capability_handle_passing;
+        negotiated.handle_passed_token = {};
+    }
+    if (const Status status = reply(guest, answer); status != Status::ok) {
+        Visit gone = dropped(status, "the reply could not be delivered");
+        gone.connection_id = visit.connection_id;
+        gone.handoff = visit.handoff;
+        return gone;
+    }
+    if (token && service.session == nullptr) {
         hand_off(visit, guest, service, token.get(), std::move(subject));
     }
     return visit;
+}
+
+// The backend writes reply and ready frame, or nobody has written anything yet.
+void FrontDoor::hand_off_by_session(Visit &visit, const Guest &guest, const Service &service,
+                                    std::optional<Broker::Subject> subject, const wire::HelloReply &answer,
+                                    const Token &token) {
+    const Broker::RecordRoom room(broker_, true);
+    const wire::AckMessage ready =
+        wire::encode_ack_frame({token.view(), true, {}, visit.connection_id}, wire::Kind::event);
+    std::string promise = frame_of(guest, answer);
+    std::string prologue;
+    prologue.reserve(promise.size() + ready.size); // at once: see frame_of
+    prologue.append(promise).append(reinterpret_cast<const char *>(ready.data.data()), ready.size);
+    explicit_bzero(promise.data(), promise.size());
+    session::Submission submission;
+    submission.fd = guest.fd;
+    submission.descriptor = session::Submission::Descriptor::borrowed;
+    submission.prologue = wire::as_bytes(prologue);
+    submission.token = &token;
+    submission.timeout = longest_verdict;
+    submission.correlation_id = visit.connection_id;
+    const Result<Broker::Report> report = service.session->execute(submission);
+    explicit_bzero(prologue.data(), prologue.size());
+    if (!report) {
+        visit.status = report.error(); // nothing was sent
+        return;
+    }
+    visit.handoff = *report;
+    broker_.record(subject, report->handoff.outcome);
+    if (report->handoff.outcome.completed) {
+        visit.result = Visit::Result::handed_off;
+        visit.ready_delivered = true; // by the backend
+    }
 }
 
 void FrontDoor::hand_off(Visit &visit, const Guest &guest, const Service &service, const Token &token,
@@ -215,7 +261,7 @@ void FrontDoor::hand_off(Visit &visit, const Guest &guest, const Service &servic
     visit.ready_delivered = transport::write_all(guest.fd, ready.view(), deadline, time).status == Status::ok;
 }
 
-Status FrontDoor::reply(const Guest &guest, const wire::HelloReply &reply) {
+std::string FrontDoor::frame_of(const Guest &guest, const wire::HelloReply &reply) {
     std::string payload;
     payload.reserve(max_reply_payload); // at once, so that no outgrown copy of the token stays behind
     wire::append(payload, reply);
@@ -226,8 +272,13 @@ Status FrontDoor::reply(const Guest &guest, const wire::HelloReply &reply) {
     frame.payload = wire::as_bytes(payload);
     frame.request_id = guest.request_id;
     std::string bytes = wire::framed(frame);
-    const Status status = transport::write_all(guest.fd, wire::as_bytes(bytes), guest.deadline, broker_.time()).status;
     explicit_bzero(payload.data(), payload.size());
+    return bytes;
+}
+
+Status FrontDoor::reply(const Guest &guest, const wire::HelloReply &reply) {
+    std::string bytes = frame_of(guest, reply);
+    const Status status = transport::write_all(guest.fd, wire::as_bytes(bytes), guest.deadline, broker_.time()).status;
     explicit_bzero(bytes.data(), bytes.size());
     return status;
 }

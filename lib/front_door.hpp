@@ -3,7 +3,9 @@
 //
 // Blocking, one visit per call, safe for several threads. It writes to the client what the protocol wants it to, each
 // frame in one write: the reply, and, once the backend has adopted the connection and never otherwise, the ready
-// frame.
+// frame. Where the backend is reached through a session the reply is held back until the verdict: the backend writes
+// reply and ready frame as the first bytes of a connection that it adopted, and on any other only the broker does, with a
+// reply that promises nothing.
 #pragma once
 
 #include <map>
@@ -14,6 +16,7 @@
 #include <vector>
 
 #include "broker.hpp"
+#include "session/offering.hpp"
 #include "windows.hpp"
 #include "wire/hello.hpp"
 
@@ -21,10 +24,11 @@ namespace rp::handoff {
 
 struct Service {
     std::string name;
-    std::string version;                       // of the daemon, told to the client
-    std::string backend_endpoint;              // where a client reconnects to; always told
-    std::string handoff_endpoint;              // where the backend takes offers; empty: none, and no handoff
-    std::vector<std::string> allowed_versions; // that a client may want; empty: any
+    std::string version;                        // of the daemon, told to the client
+    std::string backend_endpoint;               // where a client reconnects to; always told
+    std::string handoff_endpoint;               // where the backend takes offers; empty: none, and no handoff
+    std::shared_ptr<session::Offering> session; // instead of that, if not null
+    std::vector<std::string> allowed_versions;  // that a client may want; empty: any
     bool handoff_enabled = true;
     bool adopted_backend = false; // inherited from an earlier broker
     std::uint64_t capabilities = 0;
@@ -61,6 +65,8 @@ class FrontDoor {
     void put_service(Service service); // adds, or replaces the one of that name
     bool remove_service(const std::string &name);
 
+    const Broker &broker() const noexcept { return broker_; }
+
     // Borrows the client's connection, with which nothing else may deal meanwhile.
     Visit serve(int client);
 
@@ -89,6 +95,10 @@ class FrontDoor {
     std::optional<Refusal> over_limit(const Guest &guest);
     Visit refuse(const Guest &guest, const Refusal &refusal);
     Visit negotiate(const Guest &guest, const wire::Hello &hello, const Service &service);
+    void hand_off_by_session(Visit &visit, const Guest &guest, const Service &service,
+                             std::optional<Broker::Subject> subject, const wire::HelloReply &answer,
+                             const Token &token);
+    static std::string frame_of(const Guest &guest, const wire::HelloReply &reply);
     Status reply(const Guest &guest, const wire::HelloReply &reply);
     void hand_off(Visit &visit, const Guest &guest, const Service &service, const Token &token,
                   Broker::Subject subject);

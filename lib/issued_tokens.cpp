@@ -66,6 +66,11 @@ Result<AckRegistry::Pending> IssuedTokens::claim(const Token &token, Instant now
     return acks_.claim(token);
 }
 
+void IssuedTokens::unclaim(const Token &token) noexcept {
+    const Lock lock(mutex_);
+    acks_.unclaim(token);
+}
+
 tl::expected<Duration, Cause> IssuedTokens::confirm(const Token &token, Instant observed) noexcept {
     const Lock lock(mutex_);
     const Result<AckRegistry::Acknowledged> acknowledged = acks_.acknowledge(store_, token, observed);

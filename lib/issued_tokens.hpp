@@ -26,6 +26,7 @@ class IssuedTokens {
     // The right to drive this token's handoff to its end. token_not_pending, token_expired (it is gone then),
     // token_in_use.
     Result<AckRegistry::Pending> claim(const Token &token, Instant now);
+    void unclaim(const Token &token) noexcept;
 
     // The end of a claimed token: how long it waited, or why the acknowledgement counts for nothing (ack_overdue,
     // revoked).

@@ -23,6 +23,9 @@ enum class Status : std::int32_t {
     closed = -10,
     buffer_too_small = -11,
     unavailable = -12,
+    limit_session = -13,
+    limit_descriptors = -14,
+    limit_bytes = -15,
 
     token_collision = -20,
     token_missing = -21,
@@ -48,6 +51,8 @@ enum class Status : std::int32_t {
     descriptors = -46,
 
     answered = -50,
+    revoked = -51,
+    protocol = -52,
 
     empty_handoff = -60,
     empty_fallback = -61,

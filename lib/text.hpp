@@ -4,6 +4,7 @@
 // at a character's boundary.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +16,13 @@ class Text {
   public:
     static constexpr std::size_t capacity = 255;
 
-    Text() noexcept = default;
+    Text() noexcept {} // NOLINT(modernize-use-equals-default): a default would be value-initialised, all of it
+    Text(const Text &other) noexcept : size_(other.size_) { copy_bytes(other); }
+    Text &operator=(const Text &other) noexcept {
+        size_ = other.size_;
+        copy_bytes(other);
+        return *this;
+    }
     explicit Text(std::string_view s) noexcept { *this += s; }
 
     Text &operator+=(std::string_view s) noexcept;
@@ -25,7 +32,10 @@ class Text {
     bool empty() const noexcept { return size_ == 0; }
 
   private:
-    std::array<char, capacity> bytes_{};
+    void copy_bytes(const Text &other) noexcept { std::copy_n(other.bytes_.begin(), size_, bytes_.begin()); }
+
+    // Most texts are empty and copied several times on the way to the caller, so only what is there is ever touched.
+    std::array<char, capacity> bytes_;
     std::size_t size_ = 0;
 };
 

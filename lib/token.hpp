@@ -33,6 +33,13 @@ class Token {
     ByteView view() const noexcept { return {bytes_.data(), size}; }
     void wipe() noexcept { explicit_bzero(bytes_.data(), size); }
 
+    // One of its two halves.
+    std::uint64_t word(std::size_t i) const noexcept {
+        std::uint64_t w = 0;
+        std::memcpy(&w, bytes_.data() + i * sizeof w, sizeof w);
+        return w;
+    }
+
     // Both words are compared whatever the first says.
     friend bool operator==(const Token &a, const Token &b) noexcept {
         return ((a.word(0) ^ b.word(0)) | (a.word(1) ^ b.word(1))) == 0;
@@ -44,12 +51,6 @@ class Token {
     std::size_t hash() const noexcept;
 
   private:
-    std::uint64_t word(std::size_t i) const noexcept {
-        std::uint64_t w = 0;
-        std::memcpy(&w, bytes_.data() + i * sizeof w, sizeof w);
-        return w;
-    }
-
     Bytes bytes_{};
 };
 

@@ -1,9 +1,9 @@
 /*
- * http_backend SOCKET [refuse | hold]: answers the HTTP requests on the connections it is offered with its name and
- * pid.
+ * http_backend SOCKET [refuse | hold]: answers the HTTP requests on the connections that a broker offers it over a session:
+ * with its pid, the path, and the client's address as the broker tells it.
  *
- * With "refuse" it refuses every offer; with "hold" it takes one offer, says so, and never answers it, so that one can
- * kill it then. Prints "ready" when it can be reached.
+ * With "refuse" it refuses every offer; with "hold" it takes one, says so, and never answers it, so that one can kill it
+ * then. Prints "ready" when it can be reached. One broker at a time, to be short; session_backend.c has more.
  */
 #include <rp_handoff.h>
 #include <signal.h>
@@ -17,16 +17,28 @@ static void say(const char *word) {
     fflush(stdout);
 }
 
-static void serve(int client) {
-    char request[4096], body[64];
-    int length = snprintf(body, sizeof body, "backend %d\n", (int)getpid());
-    if (recv(client, request, sizeof request, 0) > 0)
-        dprintf(client, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", length, body);
+/* What the broker has read of the request comes first, then what is still in the connection. */
+static void serve(int client, const rp_handoff_offer_info *info) {
+    char request[8192] = "", path[128] = "", body[256];
+    size_t length = info->early_length < sizeof request ? info->early_length : sizeof request - 1;
+    ssize_t n = 1;
+    if (length > 0)
+        memcpy(request, info->early, length);
+    while (strstr(request, "\r\n\r\n") == NULL && n > 0) {
+        n = recv(client, request + length, sizeof request - 1 - length, 0);
+        length += n > 0 ? (size_t)n : 0;
+    }
+    sscanf(request, "%*s %127s", path);
+    int size = snprintf(body, sizeof body, "backend %d %s %.*s\n", (int)getpid(), path, (int)info->metadata_length,
+                        (const char *)info->metadata);
+    if (n > 0)
+        dprintf(client, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", size, body);
     shutdown(client, SHUT_RDWR);
     close(client);
 }
 
-static void answer(rp_handoff_offer *offer, const char *mode) {
+static void answer(rp_handoff_session *session, rp_handoff_offer *offer, const char *mode) {
+    rp_handoff_offer_info info = {.struct_size = sizeof info};
     int32_t client;
     if (strcmp(mode, "refuse") == 0) {
         rp_handoff_offer_refuse(offer, "this backend is draining");
@@ -35,28 +47,39 @@ static void answer(rp_handoff_offer *offer, const char *mode) {
         for (;;)
             pause();
     } else if (rp_handoff_offer_accept(offer, &client) >= RP_HANDOFF_OK) {
-        serve(client);
+        rp_handoff_session_flush(session); /* the broker need not wait while we serve */
+        rp_handoff_offer_info_get(offer, &info);
+        serve(client, &info);
+    } else {
+        say("revoked"); /* the broker had given up on us */
     }
+    rp_handoff_offer_destroy(offer);
+}
+
+static void serve_broker(int connection, const char *mode) {
+    rp_handoff_session_options options = {.struct_size = sizeof options, .connection_fd = connection};
+    rp_handoff_event event = {.struct_size = sizeof event};
+    rp_handoff_session *session;
+    if (rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK) {
+        close(connection);
+        return;
+    }
+    while (event.kind != RP_HANDOFF_EVENT_CLOSED && rp_handoff_session_wait(session, RP_HANDOFF_FOREVER) >= 0)
+        while (rp_handoff_session_next_event(session, &event, NULL) == 1)
+            if (event.kind == RP_HANDOFF_EVENT_OFFER)
+                answer(session, event.offer, mode);
+    rp_handoff_session_destroy(session);
 }
 
 int main(int argc, char **argv) {
-    const char *mode = argc > 2 ? argv[2] : "serve";
-    rp_handoff_backend *backend;
+    rp_handoff_listener *listener;
+    int32_t connection;
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
-    if (argc < 2 || rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK)
+    if (argc < 2 || rp_handoff_listener_create(argv[1], &listener) != RP_HANDOFF_OK)
         return 1;
-    int32_t status = rp_handoff_backend_listen(backend, argv[1]);
-    if (status == RP_HANDOFF_OK)
-        say("ready");
-    while (status == RP_HANDOFF_OK) {
-        rp_handoff_offer *offer;
-        status = rp_handoff_backend_next_offer(backend, RP_HANDOFF_FOREVER, &offer);
-        if (status == RP_HANDOFF_OK) {
-            answer(offer, mode);
-            rp_handoff_offer_destroy(offer);
-        }
-    }
-    fprintf(stderr, "http_backend: %s\n", rp_handoff_strerror(status));
-    rp_handoff_backend_destroy(backend);
+    say("ready");
+    while (rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &connection) == RP_HANDOFF_OK)
+        serve_broker(connection, argc > 2 ? argv[2] : "serve");
+    rp_handoff_listener_destroy(listener);
     return 1;
 }

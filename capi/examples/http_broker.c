@@ -1,22 +1,23 @@
 /*
  * http_broker DIRECTORY: a front door for HTTP on a loopback port that it chooses and prints.
  *
- * The first segment of a request's path names the backend: /blue/... goes to DIRECTORY/blue.sock. The request stays
- * unread in the socket (MSG_PEEK), so the backend finds it whole. What the broker still owns after a fallback it
- * answers by itself; an AMBIGUOUS connection it only closes. One line for each handoff on standard output: path,
- * result, stage, reason, ownership, microseconds, detail.
+ * The first segment of a request's path names backends, which are reached through sessions: /blue,green/... is offered to
+ * the one at DIRECTORY/blue.sock, and if that does not take it to the one at DIRECTORY/green.sock. What none takes the
+ * broker answers by itself. To learn the path it has to read from the connection; these bytes travel with the offer, and so
+ * does the client's address. One line for each offer on standard output: backend, result, stage, reason, ownership,
+ * microseconds, detail. One request at a time, to be short; failover_broker.c has a loop.
  */
 #include <arpa/inet.h>
-#include <poll.h>
 #include <rp_handoff.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static const char *const stages[] = {"-", "SEND", "AWAIT_ACK", "ACKNOWLEDGE"};
-static const char *const owners[] = {"-", "BROKER", "BACKEND", "AMBIGUOUS"};
+static const char *const owners[] = {"-", "BROKER", "BACKEND"};
 static const char *const reasons[] = {"-",
                                       "ClientUnsupported",
                                       "ServicePolicyDisabled",
@@ -26,6 +27,21 @@ static const char *const reasons[] = {"-",
                                       "IntegrityMismatch",
                                       "BackendAckTimeout",
                                       "AdoptedBackend"};
+
+struct backend {
+    char name[32];
+    rp_handoff_session *session; /* NULL: to be opened */
+};
+static struct backend backends[16];
+static rp_handoff_broker *broker;
+static const char *directory;
+
+struct request {
+    int client;
+    char address[64];
+    size_t length;
+    char bytes[4096]; /* what was read, NUL-terminated */
+};
 
 static int listen_on_loopback(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -39,68 +55,108 @@ static int listen_on_loopback(void) {
     return fd;
 }
 
-/* Looks at the request line without reading it. A client has a second for it. 0 if it names a backend. */
-static int peek_backend(int client, char *name, size_t size) {
-    char line[512];
-    struct pollfd ready = {.fd = client, .events = POLLIN};
-    if (poll(&ready, 1, 1000) != 1)
-        return -1;
-    ssize_t n = recv(client, line, sizeof line - 1, MSG_PEEK);
-    if (n <= 0)
-        return -1;
-    line[n] = '\0';
-    char *path = strchr(line, '/');
-    size_t length = path != NULL ? strspn(path + 1, "abcdefghijklmnopqrstuvwxyz") : 0;
-    if (length == 0 || length >= size)
-        return -1;
-    memcpy(name, path + 1, length);
-    name[length] = '\0';
+/* Reads on until the text is there. 0 if it comes to that. */
+static int read_until(struct request *request, const char *text) {
+    while (strstr(request->bytes, text) == NULL) {
+        char *end = request->bytes + request->length;
+        ssize_t n = recv(request->client, end, sizeof request->bytes - 1 - request->length, 0);
+        if (n <= 0)
+            return -1;
+        end[n] = '\0';
+        request->length += (size_t)n;
+    }
     return 0;
 }
 
-static void answer_here(int client) {
-    char request[4096], body[64];
-    ssize_t n = recv(client, request, sizeof request, 0); /* bytes left unread at close would reset the connection */
-    int length = snprintf(body, sizeof body, "broker %d\n", (int)getpid());
-    if (n > 0)
-        dprintf(client, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", length, body);
-    shutdown(client, SHUT_RDWR);
+static int accept_request(int listener, struct request *request) {
+    struct sockaddr_in address = {0};
+    socklen_t length = sizeof address;
+    char text[INET_ADDRSTRLEN] = "";
+    struct timeval second = {.tv_sec = 1};
+    *request = (struct request){.client = accept(listener, (struct sockaddr *)&address, &length)};
+    if (request->client < 0)
+        return -1;
+    inet_ntop(AF_INET, &address.sin_addr, text, sizeof text);
+    snprintf(request->address, sizeof request->address, "%s:%d", text, ntohs(address.sin_port));
+    setsockopt(request->client, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
+    return read_until(request, "\n");
 }
 
-static void hand_over(rp_handoff_broker *broker, int client, const char *directory, const char *name) {
-    char path[108];
-    rp_handoff_request request = {.struct_size = sizeof request, .fd = client, .socket_path = path};
-    rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
-    snprintf(path, sizeof path, "%s/%s.sock", directory, name);
-    int32_t status = rp_handoff_broker_issue(broker, name, 0, &request.token);
-    if (status == RP_HANDOFF_OK)
-        status = rp_handoff_broker_execute(broker, &request, &outcome);
-    if (status != RP_HANDOFF_OK) {
-        printf("/%s ERROR - - BROKER 0 %s\n", name, rp_handoff_strerror(status));
-        answer_here(client);
-        return;
+static void answer_here(struct request *request) {
+    char path[128] = "", body[256];
+    sscanf(request->bytes, "%*s %127s", path);
+    int length = snprintf(body, sizeof body, "broker %d %s %s\n", (int)getpid(), path, request->address);
+    if (read_until(request, "\r\n\r\n") == 0) /* bytes left unread at close would reset the connection */
+        dprintf(request->client, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", length, body);
+    shutdown(request->client, SHUT_RDWR); /* close is not enough: a backend may still have a duplicate unread */
+}
+
+static struct backend *backend_of(const char *name) {
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        if (backends[i].name[0] == '\0')
+            snprintf(backends[i].name, sizeof backends[i].name, "%s", name);
+        if (strcmp(backends[i].name, name) == 0)
+            return &backends[i];
     }
-    if (outcome.ownership == RP_HANDOFF_OWNER_BROKER)
-        answer_here(client);
-    printf("/%s %s %s %s %s %llu %s\n", name, outcome.result == RP_HANDOFF_COMPLETED ? "COMPLETED" : "FALLBACK",
-           stages[outcome.stage], reasons[outcome.reason], owners[outcome.ownership],
-           (unsigned long long)(outcome.elapsed_ns / 1000), outcome.detail);
+    return NULL;
+}
+
+static int32_t execute(struct backend *backend, const struct request *request, rp_handoff_outcome *outcome) {
+    char path[108];
+    rp_handoff_session_options options = {.struct_size = sizeof options, .socket_path = path};
+    rp_handoff_submission submission = {.struct_size = sizeof submission,
+                                        .fd = request->client,
+                                        .metadata = (const uint8_t *)request->address,
+                                        .metadata_length = (uint32_t)strlen(request->address),
+                                        .early = (const uint8_t *)request->bytes,
+                                        .early_length = (uint32_t)request->length,
+                                        .timeout_ns = 1000000000};
+    int32_t status = RP_HANDOFF_OK;
+    snprintf(path, sizeof path, "%s/%s.sock", directory, backend->name);
+    if (backend->session == NULL)
+        status = rp_handoff_session_open(broker, &options, &backend->session);
+    return status == RP_HANDOFF_OK ? rp_handoff_session_execute(backend->session, &submission, outcome) : status;
+}
+
+/* 1 if the connection is the backend's now. Otherwise it is certainly ours, to be offered to another or served. */
+static int hand_over(const struct request *request, const char *name) {
+    rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
+    struct backend *backend = backend_of(name);
+    int32_t status = backend != NULL ? execute(backend, request, &outcome) : RP_HANDOFF_ERR_LIMIT;
+    if (status == RP_HANDOFF_ERR_CLOSED) { /* it has ended since: perhaps another one listens there */
+        rp_handoff_session_destroy(backend->session);
+        backend->session = NULL;
+        status = execute(backend, request, &outcome);
+    }
+    if (status != RP_HANDOFF_OK)
+        printf("%s - - - BROKER 0 %s\n", name, rp_handoff_strerror(status));
+    else
+        printf("%s %s %s %s %s %llu %s\n", name, outcome.result == RP_HANDOFF_COMPLETED ? "COMPLETED" : "FALLBACK",
+               stages[outcome.stage], reasons[outcome.reason], owners[outcome.ownership],
+               (unsigned long long)(outcome.elapsed_ns / 1000), outcome.detail);
+    fflush(stdout);
+    return status == RP_HANDOFF_OK && outcome.ownership == RP_HANDOFF_OWNER_BACKEND;
+}
+
+static void route(struct request *request) {
+    char names[128] = "", *rest = names, *name;
+    sscanf(request->bytes, "%*s /%127[a-z,]", names);
+    while ((name = strtok_r(rest, ",", &rest)) != NULL)
+        if (hand_over(request, name))
+            return;
+    answer_here(request);
 }
 
 int main(int argc, char **argv) {
-    rp_handoff_broker *broker;
-    char name[32];
+    struct request request;
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
     int listener = argc == 2 ? listen_on_loopback() : -1;
+    directory = argv[1];
     if (listener < 0 || rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK)
         return 1;
     for (;;) {
-        int client = accept(listener, NULL, NULL);
-        if (client < 0)
-            continue;
-        if (peek_backend(client, name, sizeof name) == 0)
-            hand_over(broker, client, argv[1], name);
-        fflush(stdout);
-        close(client);
+        if (accept_request(listener, &request) == 0)
+            route(&request);
+        close(request.client);
     }
 }

@@ -1,8 +1,9 @@
 /*
- * service_backend DIRECTORY NAME [refuse]: the backend of one service behind a service_broker.
+ * service_backend DIRECTORY NAME [refuse | hold]: the backend of one service behind a service_broker.
  *
- * Answers each client's first byte with its pid, on connections that are handed over (offered at DIRECTORY/NAME.offers) and
- * on those of clients that reconnect (DIRECTORY/NAME.sock) alike, in one poll(2) loop. With "refuse" it refuses offers.
+ * Answers each client's first byte with its pid, in one poll(2) loop: on connections that are handed over one by one
+ * (offered at DIRECTORY/NAME.offers) or in a session (DIRECTORY/NAME.session), and on those of clients that reconnect
+ * (DIRECTORY/NAME.sock). With "refuse" it refuses offers, with "hold" it never answers them.
  */
 #include <poll.h>
 #include <rp_handoff.h>
@@ -14,18 +15,25 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int listen_at(const char *directory, const char *name) {
+enum { RECONNECTS, OFFERS, SESSIONS, SESSION, SOURCES };
+
+static const char *mode;
+static rp_handoff_backend *backend;
+static rp_handoff_listener *listener;
+static rp_handoff_session *session; /* NULL: none */
+
+static int listen_at(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/%s.sock", directory, name);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    unlink(address.sun_path);
+    unlink(path);
     umask(0177);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 64) != 0)
         return -1;
     return fd;
 }
 
-/* Waits for the client's first byte: until then the stream may still carry the broker's ready frame. */
+/* Waits for the client's first byte: until then the stream of a v1 offer may still carry the broker's ready frame. */
 static void serve(int client, const char *how) {
     char byte;
     if (client >= 0 && read(client, &byte, 1) == 1)
@@ -34,39 +42,79 @@ static void serve(int client, const char *how) {
     close(client);
 }
 
-static void serve_offers(rp_handoff_backend *backend, int refuse) {
-    rp_handoff_offer *offer;
-    while (rp_handoff_backend_next_offer(backend, 0, &offer) == RP_HANDOFF_OK) {
-        int32_t client;
-        if (refuse)
-            rp_handoff_offer_refuse(offer, "this backend is draining");
-        else if (rp_handoff_offer_accept(offer, &client) >= RP_HANDOFF_OK)
-            serve(client, "adopted");
-        rp_handoff_offer_destroy(offer);
+static void answer(rp_handoff_offer *offer) {
+    int32_t client;
+    if (strcmp(mode, "hold") == 0)
+        return;
+    if (strcmp(mode, "refuse") == 0)
+        rp_handoff_offer_refuse(offer, "this backend is draining");
+    else if (rp_handoff_offer_accept(offer, &client) >= RP_HANDOFF_OK) {
+        if (session != NULL)
+            rp_handoff_session_flush(session); /* the broker need not wait while we serve */
+        serve(client, "adopted");
+    }
+    rp_handoff_offer_destroy(offer);
+}
+
+static void serve_session(void) {
+    rp_handoff_event event = {.struct_size = sizeof event};
+    rp_handoff_session_process(session);
+    while (rp_handoff_session_next_event(session, &event, NULL) == 1)
+        if (event.kind == RP_HANDOFF_EVENT_OFFER)
+            answer(event.offer);
+    if (event.kind == RP_HANDOFF_EVENT_CLOSED) { /* always the last */
+        rp_handoff_session_destroy(session);
+        session = NULL;
     }
 }
 
+static void take_broker(void) {
+    rp_handoff_session_options options = {.struct_size = sizeof options};
+    if (rp_handoff_listener_accept(listener, 0, &options.connection_fd) != RP_HANDOFF_OK)
+        return;
+    if (session != NULL || rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK)
+        close(options.connection_fd); /* one is enough */
+}
+
+static int wait_for(struct pollfd *fds) {
+    uint64_t backend_ns = RP_HANDOFF_FOREVER, session_ns = RP_HANDOFF_FOREVER;
+    rp_handoff_backend_timeout(backend, &backend_ns);
+    if (session != NULL)
+        rp_handoff_session_timeout(session, &session_ns);
+    if (session_ns > backend_ns)
+        session_ns = backend_ns;
+    fds[SESSION].fd = session != NULL ? rp_handoff_session_fd(session) : -1;
+    return poll(fds, SOURCES, session_ns == RP_HANDOFF_FOREVER ? -1 : (int)(session_ns / 1000000) + 1);
+}
+
 int main(int argc, char **argv) {
-    char offers[108];
-    rp_handoff_backend *backend;
-    uint64_t timeout_ns;
-    int listener = argc > 2 ? listen_at(argv[1], argv[2]) : -1;
+    char paths[3][108];
+    const char *const suffixes[] = {"sock", "offers", "session"};
+    rp_handoff_offer *offer;
     signal(SIGPIPE, SIG_IGN);
-    if (listener < 0 || rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK)
-        return 1;
-    snprintf(offers, sizeof offers, "%s/%s.offers", argv[1], argv[2]);
-    if (rp_handoff_backend_listen(backend, offers) != RP_HANDOFF_OK)
+    for (int i = 0; argc > 2 && i < 3; i++)
+        snprintf(paths[i], sizeof paths[i], "%s/%s.%s", argv[1], argv[2], suffixes[i]);
+    mode = argc > 3 ? argv[3] : "";
+    int reconnects = argc > 2 ? listen_at(paths[0]) : -1;
+    if (reconnects < 0 || rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK ||
+        rp_handoff_backend_listen(backend, paths[1]) != RP_HANDOFF_OK ||
+        rp_handoff_listener_create(paths[2], &listener) != RP_HANDOFF_OK)
         return 1;
     printf("ready\n");
     fflush(stdout);
-    for (;;) {
-        struct pollfd fds[] = {{.fd = listener, .events = POLLIN},
-                               {.fd = rp_handoff_backend_fd(backend), .events = POLLIN}};
-        if (rp_handoff_backend_timeout(backend, &timeout_ns) != RP_HANDOFF_OK)
-            return 1;
-        poll(fds, 2, timeout_ns == RP_HANDOFF_FOREVER ? -1 : (int)(timeout_ns / 1000000) + 1);
-        serve_offers(backend, argc > 3 && strcmp(argv[3], "refuse") == 0);
-        if (fds[0].revents != 0)
-            serve(accept(listener, NULL, NULL), "reconnected");
+    struct pollfd fds[SOURCES] = {[RECONNECTS] = {.fd = reconnects, .events = POLLIN},
+                                  [OFFERS] = {.fd = rp_handoff_backend_fd(backend), .events = POLLIN},
+                                  [SESSIONS] = {.fd = rp_handoff_listener_fd(listener), .events = POLLIN},
+                                  [SESSION] = {.events = POLLIN}};
+    while (wait_for(fds) >= 0) {
+        if (fds[SESSIONS].revents != 0)
+            take_broker();
+        if (session != NULL)
+            serve_session();
+        while (rp_handoff_backend_next_offer(backend, 0, &offer) == RP_HANDOFF_OK)
+            answer(offer);
+        if (fds[RECONNECTS].revents != 0)
+            serve(accept(reconnects, NULL, NULL), "reconnected");
     }
+    return 1;
 }

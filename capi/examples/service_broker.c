@@ -1,8 +1,9 @@
 /*
- * service_broker DIRECTORY NAME...: a front door of the v1 protocol at DIRECTORY/broker.sock.
+ * service_broker DIRECTORY SERVICE...: a front door of the v1 protocol at DIRECTORY/broker.sock.
  *
- * Each service NAME has its backend at DIRECTORY/NAME.sock, for clients that reconnect, and DIRECTORY/NAME.offers, for
- * handoffs. One line per visit on standard output: result, stage, ownership, detail.
+ * A service is called NAME or NAME:session. Clients that reconnect find its backend at DIRECTORY/NAME.sock; handoffs go to
+ * DIRECTORY/NAME.offers, one by one, or in a session to DIRECTORY/NAME.session. One line per visit on standard output:
+ * result, stage, ownership, detail.
  */
 #include <rp_handoff.h>
 #include <signal.h>
@@ -28,13 +29,23 @@ static int listen_at(const char *directory) {
     return fd;
 }
 
-static int32_t add_service(rp_handoff_front_door *door, const char *directory, const char *name) {
+static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broker, const char *directory,
+                           const char *service_name) {
     char endpoint[108], offers[108];
-    rp_handoff_service service = {.struct_size = sizeof service, .name = name, .version = "1.0"};
-    snprintf(endpoint, sizeof endpoint, "%s/%s.sock", directory, name);
-    snprintf(offers, sizeof offers, "%s/%s.offers", directory, name);
+    const int length = (int)strcspn(service_name, ":");
+    rp_handoff_service service = {.struct_size = sizeof service, .name = service_name, .version = "1.0"};
+    rp_handoff_session_options session = {.struct_size = sizeof session, .socket_path = offers};
+    snprintf(endpoint, sizeof endpoint, "%s/%.*s.sock", directory, length, service_name);
     service.backend_endpoint = endpoint;
-    service.handoff_endpoint = offers;
+    if (service_name[length] == '\0') {
+        snprintf(offers, sizeof offers, "%s/%s.offers", directory, service_name);
+        service.handoff_endpoint = offers;
+    } else {
+        snprintf(offers, sizeof offers, "%s/%.*s.session", directory, length, service_name);
+        int32_t status = rp_handoff_session_open(broker, &session, &service.session); /* for as long as this runs */
+        if (status != RP_HANDOFF_OK)
+            return status;
+    }
     return rp_handoff_front_door_put_service(door, &service);
 }
 
@@ -48,13 +59,14 @@ static void let_go(int client, const rp_handoff_visit *visit, const rp_handoff_o
 int main(int argc, char **argv) {
     rp_handoff_broker *broker;
     rp_handoff_front_door *door;
+    rp_handoff_broker_options options = {.struct_size = sizeof options, .ack_deadline_ns = 1000000000};
     int listener = argc > 1 ? listen_at(argv[1]) : -1;
     signal(SIGPIPE, SIG_IGN);
-    if (listener < 0 || rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK ||
+    if (listener < 0 || rp_handoff_broker_create(&options, &broker) != RP_HANDOFF_OK ||
         rp_handoff_front_door_create(broker, NULL, &door) != RP_HANDOFF_OK)
         return 1;
     for (int i = 2; i < argc; i++)
-        if (add_service(door, argv[1], argv[i]) != RP_HANDOFF_OK)
+        if (add_service(door, broker, argv[1], argv[i]) != RP_HANDOFF_OK)
             return 1;
     printf("ready\n");
     fflush(stdout);

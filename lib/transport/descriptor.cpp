@@ -63,26 +63,19 @@ void take_control(msghdr &message, Received &received) noexcept {
     received.surplus = received.surplus || received.truncated;
 }
 
-} // namespace
+// A message's control data with these descriptors.
+void attach(msghdr &message, std::uint8_t *control, const int *fds, std::size_t count) noexcept {
+    const std::size_t size = count * sizeof(int);
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(size);
+    cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(size);
+    std::memcpy(CMSG_DATA(header), fds, size);
+}
 
-Sent send(int connection, int fd, ByteView bytes) noexcept {
-    if (bytes.empty()) {
-        return {0, EINVAL};
-    }
-    iovec part{const_cast<std::uint8_t *>(bytes.data()), bytes.size()}; // sendmsg(2) does not write to it
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    alignas(cmsghdr) std::uint8_t control[CMSG_SPACE(sizeof fd)] = {};
-    if (fd >= 0) {
-        message.msg_control = control;
-        message.msg_controllen = sizeof control;
-        cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof fd);
-        std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    }
+Sent send_message(int connection, const msghdr &message) noexcept {
     for (;;) {
         const ssize_t n = sendmsg(connection, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n > 0) {
@@ -95,6 +88,35 @@ Sent send(int connection, int fd, ByteView bytes) noexcept {
             return {0, errno};
         }
     }
+}
+
+} // namespace
+
+Sent send(int connection, int fd, ByteView bytes) noexcept {
+    if (bytes.empty()) {
+        return {0, EINVAL};
+    }
+    iovec part{const_cast<std::uint8_t *>(bytes.data()), bytes.size()}; // sendmsg(2) does not write to it
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) std::uint8_t control[CMSG_SPACE(sizeof fd)] = {};
+    if (fd >= 0) {
+        attach(message, control, &fd, 1);
+    }
+    return send_message(connection, message);
+}
+
+Sent send_many(int connection, const int *fds, std::size_t count, const iovec *pieces,
+               std::size_t piece_count) noexcept {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec *>(pieces); // sendmsg(2) does not write to it
+    message.msg_iovlen = piece_count;
+    alignas(cmsghdr) std::uint8_t control[CMSG_SPACE(DescriptorGroup::capacity * sizeof(int))];
+    if (count > 0) {
+        attach(message, control, fds, count);
+    }
+    return send_message(connection, message);
 }
 
 Received receive(int connection, std::uint8_t *out, std::size_t length) noexcept {
@@ -119,6 +141,92 @@ Received receive(int connection, std::uint8_t *out, std::size_t length) noexcept
             return received;
         }
     }
+}
+
+namespace {
+
+void take_rights(const cmsghdr &header, DescriptorGroup &group) noexcept {
+    const std::size_t count = (header.cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(&header) + i * sizeof fd, sizeof fd);
+        group.push(UniqueFd(fd));
+    }
+}
+
+// A process that is gone has no pidfd, and the kernel gives the negative errno instead (scm_pidfd_recv, net/core/scm.c).
+void take_pidfd(const cmsghdr &header, Ancillary &beside) noexcept {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(&header), sizeof fd);
+    beside.pidfd.reset(fd < 0 ? -1 : fd);
+    beside.pidfd_error = fd < 0 ? -fd : 0;
+}
+
+void take_beside(msghdr &message, Ancillary &beside) noexcept {
+    for (cmsghdr *header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+            take_rights(*header, beside.descriptors);
+        } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
+            ucred sender{};
+            std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
+            beside.sender = {sender.pid, sender.uid, sender.gid};
+        } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == scm_pidfd) {
+            take_pidfd(*header, beside);
+        } else if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != scm_security) {
+            beside.foreign = true;
+        }
+    }
+    beside.truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+}
+
+// With `wait` a signal ends the call, so that who waits looks at the time again.
+template <class Call>
+Moved received(Call call, bool wait) noexcept {
+    for (;;) {
+        const ssize_t n = call();
+        if (n >= 0) {
+            return {static_cast<std::size_t>(n), 0, n == 0};
+        }
+        if (errno != EINTR || wait) {
+            return {0, errno, false};
+        }
+    }
+}
+
+// Linux 6.5; the headers of Debian 12 do not have it. Source: include/uapi/asm-generic/socket.h.
+constexpr int so_passpidfd = 76;
+
+} // namespace
+
+Moved receive_message(int connection, std::uint8_t *out, std::size_t length, bool wait, Ancillary &beside) noexcept {
+    constexpr std::size_t size =
+        CMSG_SPACE(DescriptorGroup::capacity * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int));
+    alignas(cmsghdr) std::uint8_t control[size];
+    iovec part{out, length};
+    msghdr message{};
+    const Moved moved = received(
+        [&] {
+            message.msg_iov = &part;
+            message.msg_iovlen = 1;
+            message.msg_control = control;
+            message.msg_controllen = sizeof control;
+            return recvmsg(connection, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
+        },
+        wait);
+    if (moved.os_error == 0) {
+        take_beside(message, beside);
+    }
+    return moved;
+}
+
+Moved receive_bytes(int connection, std::uint8_t *out, std::size_t length, bool wait) noexcept {
+    return received([&] { return recv(connection, out, length, wait ? 0 : MSG_DONTWAIT); }, wait);
+}
+
+Identification identify_senders(int socket, bool wanted) noexcept {
+    const int on = wanted ? 1 : 0;
+    return {setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0,
+            setsockopt(socket, SOL_SOCKET, so_passpidfd, &on, sizeof on) == 0};
 }
 
 } // namespace rp::handoff::transport

@@ -4,8 +4,12 @@
 // unsupported.cpp.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #include "../token.hpp"
 #include "../unique_fd.hpp"
@@ -37,5 +41,84 @@ struct Received {
 
 // Borrows the connection. Never waits; repeats after EINTR. Takes at most `length` bytes.
 Received receive(int connection, std::uint8_t *out, std::size_t length) noexcept;
+
+// ---- for sessions: many descriptors with one message, and who sent it ----------------------------------------------
+
+// As above, with the bytes in several pieces. Borrows `count` descriptors, at most 253.
+Sent send_many(int connection, const int *fds, std::size_t count, const iovec *pieces,
+               std::size_t piece_count) noexcept;
+
+// The descriptors of one message, in their order; those that nobody takes are closed.
+class DescriptorGroup {
+  public:
+    static constexpr std::size_t capacity = 253; // unix(7)
+
+    DescriptorGroup() noexcept = default;
+    DescriptorGroup(const DescriptorGroup &) = delete;
+    DescriptorGroup &operator=(const DescriptorGroup &) = delete;
+    ~DescriptorGroup() { clear(); }
+
+    std::size_t size() const noexcept { return end_ - next_; }
+    bool empty() const noexcept { return size() == 0; }
+    void push(UniqueFd fd) noexcept { // what does not fit is closed
+        if (end_ < capacity) {
+            fds_[end_++] = fd.release();
+        }
+    }
+    UniqueFd take() noexcept { return UniqueFd(empty() ? -1 : fds_[next_++]); }
+    void clear() noexcept {
+        while (!empty()) {
+            take();
+        }
+        next_ = end_ = 0;
+    }
+
+  private:
+    int fds_[capacity]; // only those from next_ to end_ mean anything
+    std::size_t next_ = 0;
+    std::size_t end_ = 0;
+};
+
+// What came beside the bytes of one recvmsg(2).
+struct Ancillary {
+    DescriptorGroup descriptors; // close-on-exec
+    bool truncated = false;      // MSG_CTRUNC: out of descriptors; those that came are a prefix of what was sent
+    bool foreign = false;        // control data that a session has no use for
+    struct Sender {
+        pid_t pid;
+        uid_t uid;
+        gid_t gid;
+    };
+    std::optional<Sender> sender; // SCM_CREDENTIALS, where the socket asks for it
+    UniqueFd pidfd;               // SCM_PIDFD, likewise
+    int pidfd_error = 0;          // errno, where the kernel says why it gives none
+
+    void clear() noexcept {
+        descriptors.clear();
+        truncated = foreign = false;
+        sender.reset();
+        pidfd.reset();
+        pidfd_error = 0;
+    }
+};
+
+struct Moved {
+    std::size_t bytes = 0;
+    int os_error = 0; // 0, or why nothing was received: EAGAIN if there is nothing yet
+    bool end = false;
+};
+
+// Fills `beside`, which is empty. wait: as long as the socket's SO_RCVTIMEO allows, then EAGAIN; a signal is EINTR then.
+Moved receive_message(int connection, std::uint8_t *out, std::size_t length, bool wait, Ancillary &beside) noexcept;
+// The same without control data: a descriptor that comes along is closed by the kernel.
+Moved receive_bytes(int connection, std::uint8_t *out, std::size_t length, bool wait) noexcept;
+
+// Makes the kernel tell the senders of what this socket receives from now on: SCM_CREDENTIALS, and SCM_PIDFD where it has
+// that. False: not even the first.
+struct Identification {
+    bool credentials;
+    bool pidfd;
+};
+Identification identify_senders(int socket, bool wanted) noexcept;
 
 } // namespace rp::handoff::transport

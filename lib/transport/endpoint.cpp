@@ -1,5 +1,6 @@
 #include "endpoint.hpp"
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -9,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+
+#include "descriptor.hpp"
 
 namespace rp::handoff::transport {
 
@@ -214,6 +217,39 @@ Status adopt_listener(int fd) noexcept {
                : Status::system;
 }
 
+Dialled dial_now(const char *path) noexcept {
+    if (!is_valid_path(path)) {
+        return {UniqueFd(), ENAMETOOLONG};
+    }
+    Dialled dialled{UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), 0};
+    if (!dialled.socket) {
+        return {UniqueFd(), errno};
+    }
+    identify_senders(dialled.socket.get(), true); // before the peer can send; what is missing shows when it does
+    dialled.os_error = connect_again(dialled.socket.get(), path);
+    if (dialled.os_error != 0 && dialled.os_error != EAGAIN) {
+        dialled.socket.reset();
+    }
+    return dialled;
+}
+
+int connect_again(int socket, const char *path) noexcept {
+    const Address address = to_address(path);
+    while (connect(socket, address.get(), address.length) != 0) {
+        if (errno != EINTR) {
+            return errno;
+        }
+    }
+    return take_connection(socket) == Status::ok ? 0 : errno;
+}
+
+Status take_connection(int fd) noexcept {
+    const int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0
+               ? Status::ok
+               : Status::system;
+}
+
 Status check_connection(int fd) noexcept {
     if (!is_unix_stream(fd)) {
         return Status::invalid_argument;
@@ -224,6 +260,14 @@ Status check_connection(int fd) noexcept {
         return Status::ok;
     }
     return errno == ENOTCONN ? Status::invalid_argument : Status::system;
+}
+
+Result<SocketPair> socket_pair() noexcept {
+    std::array<int, 2> fds{};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) {
+        return Failure(Status::system);
+    }
+    return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
 tl::expected<UniqueFd, int> accept(int listener) noexcept {

@@ -19,6 +19,18 @@ bool is_valid_path(const char *path) noexcept;
 // is under SO_SNDTIMEO, in real time.
 tl::expected<UniqueFd, TransportError> dial(const char *path, Instant deadline, TimeSource &time) noexcept;
 
+// The same without waiting: a socket that is connected, or one that is not yet (os_error EAGAIN: the backlog is full and
+// connect_again may be tried later). The socket is in blocking mode once it is connected, and identifies senders.
+struct Dialled {
+    UniqueFd socket;
+    int os_error = 0;
+};
+Dialled dial_now(const char *path) noexcept;
+int connect_again(int socket, const char *path) noexcept; // errno, or 0: connected
+
+// Takes over a connected socket from outside: blocking mode, close-on-exec. system.
+Status take_connection(int fd) noexcept;
+
 // A listening socket and the name that it has in the file system. The name is removed with it, if it still is this
 // socket's and this is the process that made it.
 class Endpoint {
@@ -51,6 +63,13 @@ Status adopt_listener(int fd) noexcept;
 
 // A connected Unix stream socket from outside. invalid_argument, unsupported, system.
 Status check_connection(int fd) noexcept;
+
+// Two connected Unix stream sockets, blocking and close-on-exec. unsupported, system.
+struct SocketPair {
+    UniqueFd ours;
+    UniqueFd theirs;
+};
+Result<SocketPair> socket_pair() noexcept;
 
 // The next connection, non-blocking and close-on-exec, or errno: EAGAIN if there is none.
 tl::expected<UniqueFd, int> accept(int listener) noexcept;

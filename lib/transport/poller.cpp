@@ -19,14 +19,18 @@ void raise_signal(int event_fd) noexcept {
 
 } // namespace
 
-Result<Poller> Poller::create() noexcept {
+Result<Poller> Poller::create(bool stoppable) noexcept {
     Poller poller;
     poller.epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
-    poller.stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     poller.nudge_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!poller.epoll_ || !poller.stop_ || !poller.nudge_ || !poller.add(poller.stop_.get(), stop_id) ||
-        !poller.add(poller.nudge_.get(), nudge_id)) {
+    if (!poller.epoll_ || !poller.nudge_ || !poller.add(poller.nudge_.get(), nudge_id)) {
         return Failure(Status::system);
+    }
+    if (stoppable) {
+        poller.stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        if (!poller.stop_ || !poller.add(poller.stop_.get(), stop_id)) {
+            return Failure(Status::system);
+        }
     }
     return poller;
 }
@@ -42,9 +46,10 @@ void Poller::remove(int fd) noexcept {
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
 }
 
-void Poller::enable(int fd, Id id, bool enabled) noexcept {
+void Poller::enable(int fd, Id id, bool enabled, bool for_output) noexcept {
     epoll_event event{};
-    event.events = enabled ? static_cast<std::uint32_t>(EPOLLIN) : 0U;
+    event.events =
+        (enabled ? static_cast<std::uint32_t>(EPOLLIN) : 0U) | (for_output ? static_cast<std::uint32_t>(EPOLLOUT) : 0U);
     event.data.u64 = id;
     epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
 }

@@ -21,16 +21,16 @@ class Poller {
     static constexpr Id nudge_id = 1;
     static constexpr Id first_free_id = 2;
 
-    // unsupported, system.
-    static Result<Poller> create() noexcept;
+    // Without `stoppable` there is no stop, and a descriptor less. unsupported, system.
+    static Result<Poller> create(bool stoppable) noexcept;
 
     int fd() const noexcept { return epoll_.get(); }
 
     // Watches for input. False: errno tells. A descriptor leaves by remove(), or when its last duplicate is closed.
     bool add(int fd, Id id) noexcept;
     void remove(int fd) noexcept;
-    // Whether an added descriptor is looked at.
-    void enable(int fd, Id id, bool enabled) noexcept;
+    // Whether an added descriptor is looked at, and whether for room to write too.
+    void enable(int fd, Id id, bool enabled, bool for_output = false) noexcept;
 
     struct Ready {
         std::array<Id, 64> ids;

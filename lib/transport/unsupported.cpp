@@ -23,6 +23,34 @@ Received receive(int, std::uint8_t *, std::size_t) noexcept {
     return received;
 }
 
+Sent send_many(int, const int *, std::size_t, const iovec *, std::size_t) noexcept {
+    return {0, ENOTSUP};
+}
+
+Moved receive_message(int, std::uint8_t *, std::size_t, bool, Ancillary &) noexcept {
+    return {0, ENOTSUP, false};
+}
+
+Moved receive_bytes(int, std::uint8_t *, std::size_t, bool) noexcept {
+    return {0, ENOTSUP, false};
+}
+
+Identification identify_senders(int, bool) noexcept {
+    return {false, false};
+}
+
+Dialled dial_now(const char *) noexcept {
+    return {UniqueFd(), ENOTSUP};
+}
+
+int connect_again(int, const char *) noexcept {
+    return ENOTSUP;
+}
+
+Status take_connection(int) noexcept {
+    return Status::unsupported;
+}
+
 StreamResult read_some(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
     return {Status::system, ENOTSUP, 0};
 }
@@ -61,11 +89,15 @@ Status check_connection(int) noexcept {
     return Status::unsupported;
 }
 
+Result<SocketPair> socket_pair() noexcept {
+    return Failure(Status::unsupported);
+}
+
 tl::expected<UniqueFd, int> accept(int) noexcept {
     return tl::unexpected(ENOTSUP);
 }
 
-Result<Poller> Poller::create() noexcept {
+Result<Poller> Poller::create(bool) noexcept {
     return Failure(Status::unsupported);
 }
 
@@ -75,7 +107,7 @@ bool Poller::add(int, Id) noexcept {
 
 void Poller::remove(int) noexcept {}
 
-void Poller::enable(int, Id, bool) noexcept {}
+void Poller::enable(int, Id, bool, bool) noexcept {}
 
 Poller::Ready Poller::ready() noexcept {
     return {{}, 0};

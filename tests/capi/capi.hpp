@@ -25,6 +25,8 @@ using Backend = std::unique_ptr<rp_handoff_backend, Destroyer<rp_handoff_backend
 using Queue = std::unique_ptr<rp_handoff_queue, Destroyer<rp_handoff_queue, rp_handoff_queue_destroy>>;
 using FrontDoor =
     std::unique_ptr<rp_handoff_front_door, Destroyer<rp_handoff_front_door, rp_handoff_front_door_destroy>>;
+using Session = std::unique_ptr<rp_handoff_session, Destroyer<rp_handoff_session, rp_handoff_session_destroy>>;
+using Listener = std::unique_ptr<rp_handoff_listener, Destroyer<rp_handoff_listener, rp_handoff_listener_destroy>>;
 using Offer = std::unique_ptr<rp_handoff_offer, Destroyer<rp_handoff_offer, rp_handoff_offer_destroy>>;
 
 // What a callback may return that is not success.

@@ -1,6 +1,6 @@
 // What every call that takes a handle does with none and with one of another kind. The names in the table are held against
 // the header by header.py, so that no call is forgotten.
-#include "exchange.hpp"
+#include "../e2e/sockets.hpp"
 
 #include <cerrno>
 
@@ -8,7 +8,9 @@ using namespace rp::test;
 
 namespace {
 
-enum class Kind { broker, backend, offer, queue, front_door };
+enum class Kind { broker, backend, offer, queue, front_door, session, listener };
+constexpr Kind all_kinds[] = {Kind::broker,     Kind::backend, Kind::offer,   Kind::queue,
+                              Kind::front_door, Kind::session, Kind::listener};
 
 // Calls with a handle that is not of the right kind, and otherwise all right.
 struct Call {
@@ -32,6 +34,12 @@ rp_handoff_queue *queue(void *handle) {
 rp_handoff_front_door *front_door(void *handle) {
     return static_cast<rp_handoff_front_door *>(handle);
 }
+rp_handoff_session *session(void *handle) {
+    return static_cast<rp_handoff_session *>(handle);
+}
+rp_handoff_listener *listener(void *handle) {
+    return static_cast<rp_handoff_listener *>(handle);
+}
 
 const rp_handoff_token some_token = token_of(9);
 const rp_handoff_backend_key some_key = sized<rp_handoff_backend_key>();
@@ -49,7 +57,74 @@ rp_handoff_service some_service() {
     return service;
 }
 
+const rp_handoff_submission some_submission = sized<rp_handoff_submission>();
+
 const Call calls[] = {
+    {"rp_handoff_session_open", Kind::broker,
+     [](void *handle) {
+         Out<rp_handoff_session *> out;
+         auto options = sized<rp_handoff_session_options>();
+         options.socket_path = "/nowhere/socket";
+         const std::int32_t status = rp_handoff_session_open(broker(handle), &options, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_session_close", Kind::session, [](void *handle) { return rp_handoff_session_close(session(handle)); }},
+    {"rp_handoff_session_fd", Kind::session, [](void *handle) { return rp_handoff_session_fd(session(handle)); }},
+    {"rp_handoff_session_events", Kind::session,
+     [](void *handle) { return rp_handoff_session_events(session(handle)); }},
+    {"rp_handoff_session_timeout", Kind::session,
+     [](void *handle) {
+         Out<std::uint64_t> out;
+         const std::int32_t status = rp_handoff_session_timeout(session(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_session_process", Kind::session,
+     [](void *handle) { return rp_handoff_session_process(session(handle)); }},
+    {"rp_handoff_session_wait", Kind::session,
+     [](void *handle) { return rp_handoff_session_wait(session(handle), 0); }},
+    {"rp_handoff_session_next_event", Kind::session,
+     [](void *handle) {
+         OutStruct<rp_handoff_event> out;
+         const std::int32_t status = rp_handoff_session_next_event(session(handle), out.get(), nullptr);
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_session_flush", Kind::session, [](void *handle) { return rp_handoff_session_flush(session(handle)); }},
+    {"rp_handoff_session_submit", Kind::session,
+     [](void *handle) { return rp_handoff_session_submit(session(handle), &some_submission, 0, 1, nullptr); }},
+    {"rp_handoff_session_cancel", Kind::session,
+     [](void *handle) { return rp_handoff_session_cancel(session(handle), 1); }},
+    {"rp_handoff_session_execute", Kind::session,
+     [](void *handle) {
+         OutStruct<rp_handoff_outcome> out;
+         const std::int32_t status = rp_handoff_session_execute(session(handle), &some_submission, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_session_peer_get", Kind::session,
+     [](void *handle) {
+         OutStruct<rp_handoff_session_peer> out;
+         const std::int32_t status = rp_handoff_session_peer_get(session(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_session_statistics_get", Kind::session,
+     [](void *handle) {
+         OutStruct<rp_handoff_session_statistics> out;
+         const std::int32_t status = rp_handoff_session_statistics_get(session(handle), out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
+    {"rp_handoff_listener_fd", Kind::listener, [](void *handle) { return rp_handoff_listener_fd(listener(handle)); }},
+    {"rp_handoff_listener_accept", Kind::listener,
+     [](void *handle) {
+         Out<std::int32_t> out;
+         const std::int32_t status = rp_handoff_listener_accept(listener(handle), 0, out.get());
+         CHECK(out.untouched());
+         return status;
+     }},
     {"rp_handoff_broker_issue", Kind::broker,
      [](void *handle) {
          Out<rp_handoff_token> out;
@@ -234,6 +309,22 @@ const Call calls[] = {
 };
 
 // One live handle of each kind.
+// A session whose peer never says a word.
+Session silent_session(const Broker &broker, SocketPair &pair) {
+    auto options = sized<rp_handoff_session_options>();
+    options.connection_fd = pair.a.get();
+    rp_handoff_session *made = nullptr;
+    REQUIRE(rp_handoff_session_open(broker.get(), &options, &made) == RP_HANDOFF_OK);
+    pair.a.release();
+    return Session(made);
+}
+
+Listener make_listener(const Directory &directory) {
+    rp_handoff_listener *made = nullptr;
+    REQUIRE(rp_handoff_listener_create((directory / "listener").c_str(), &made) == RP_HANDOFF_OK);
+    return Listener(made);
+}
+
 struct AllKinds {
     Broker broker = make_broker();
     Backend backend = make_backend();
@@ -242,6 +333,10 @@ struct AllKinds {
     Offer offer;
     Queue queue = make_queue();
     FrontDoor front_door = make_front_door(broker);
+    SocketPair pair;
+    Session session = silent_session(broker, pair);
+    Directory directory;
+    Listener listener = make_listener(directory);
 
     AllKinds() {
         peer.offer(client.fd.get(), some_token);
@@ -250,7 +345,8 @@ struct AllKinds {
     }
 
     void *of(Kind kind) const {
-        void *const handles[] = {broker.get(), backend.get(), offer.get(), queue.get(), front_door.get()};
+        void *const handles[] = {broker.get(),     backend.get(), offer.get(),   queue.get(),
+                                 front_door.get(), session.get(), listener.get()};
         return handles[static_cast<int>(kind)];
     }
 };
@@ -268,7 +364,7 @@ TEST_CASE("every call reports a live handle of another kind") {
     const AllKinds handles;
     for (const Call &call : calls) {
         CAPTURE(call.name);
-        for (const Kind kind : {Kind::broker, Kind::backend, Kind::offer, Kind::queue, Kind::front_door}) {
+        for (const Kind kind : all_kinds) {
             if (kind != call.kind) {
                 CHECK(call.with(handles.of(kind)) == RP_HANDOFF_ERR_WRONG_HANDLE);
             }
@@ -292,17 +388,21 @@ TEST_CASE("destroying nothing is allowed") {
     rp_handoff_offer_destroy(nullptr);
     rp_handoff_queue_destroy(nullptr);
     rp_handoff_front_door_destroy(nullptr);
+    rp_handoff_session_destroy(nullptr);
+    rp_handoff_listener_destroy(nullptr);
 }
 
 TEST_CASE("destroying a handle of another kind does nothing to it") {
     const AllKinds handles;
-    for (const Kind kind : {Kind::broker, Kind::backend, Kind::offer, Kind::queue, Kind::front_door}) {
+    for (const Kind kind : all_kinds) {
         void *const handle = handles.of(kind);
         rp_handoff_broker_destroy(kind != Kind::broker ? broker(handle) : nullptr);
         rp_handoff_backend_destroy(kind != Kind::backend ? backend(handle) : nullptr);
         rp_handoff_offer_destroy(kind != Kind::offer ? offer(handle) : nullptr);
         rp_handoff_queue_destroy(kind != Kind::queue ? queue(handle) : nullptr);
         rp_handoff_front_door_destroy(kind != Kind::front_door ? front_door(handle) : nullptr);
+        rp_handoff_session_destroy(kind != Kind::session ? session(handle) : nullptr);
+        rp_handoff_listener_destroy(kind != Kind::listener ? listener(handle) : nullptr);
     }
     std::uint32_t length = 1;
     CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
@@ -310,4 +410,7 @@ TEST_CASE("destroying a handle of another kind does nothing to it") {
     CHECK(info_of(handles.offer).correlation_id == 7);
     CHECK(statistics(handles.backend).unanswered == 1);
     CHECK(statistics(handles.broker).issued == 0);
+    CHECK(rp_handoff_session_wait(handles.session.get(), 0) == 0);
+    Out<std::int32_t> fd;
+    CHECK(rp_handoff_listener_accept(handles.listener.get(), 0, fd.get()) == RP_HANDOFF_ERR_TIMED_OUT);
 }

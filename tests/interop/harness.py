@@ -72,6 +72,18 @@ class Program:
         self.process.wait(PATIENCE)
         return found
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def stop(self):
+        """Stopped when this returns."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def go_on(self):
+        os.kill(self.pid, signal.SIGCONT)
+
     def end(self):
         try:
             os.killpg(self.pid, signal.SIGKILL)

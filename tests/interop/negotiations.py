@@ -18,15 +18,15 @@ class Visit:
     """A front door, a backend behind it (or none), an endpoint; and clients that come."""
 
     def __init__(self, scene, door, backend, backend_mode, delay=None, count=1, endpoint=True, wrapper=(),
-                 **options):
+                 session=False, **options):
         self.scene = scene
         self.endpoint = scene.endpoint() if endpoint else None
         self.backend = None
         if backend:
             self.backend = scene.start_listening(backend, "backend", "handoff", mode=backend_mode, delay_ms=delay,
-                                                 count=count)
+                                                 count=count, session=session)
         settings = {"service": SERVICE, "version": VERSION, "backend_endpoint": scene.path("backend"),
-                    "handoff_endpoint": scene.path("handoff"), "count": count, **options}
+                    "handoff_endpoint": scene.path("handoff"), "count": count, "session": session, **options}
         self.door = scene.start_listening(door, "broker" if door.release else "front-door", "broker", wrapper, **settings)
 
     def come(self, client, **options):

@@ -1,4 +1,4 @@
-/* Loads the library, hands a connection over with it, unloads it; everything twice. Between the two nothing of it is mapped
+/* Loads the library, hands connections over with it, without and with a session, unloads it; everything twice. Between the two nothing of it is mapped
  * and no descriptor of it is open. Argument: the library. Knows the header's types, and links nothing of it. */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -30,6 +30,12 @@ struct api {
     void (*backend_destroy)(rp_handoff_backend *);
     int32_t (*offer_accept)(rp_handoff_offer *, int32_t *);
     void (*offer_destroy)(rp_handoff_offer *);
+    int32_t (*session_open)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **);
+    int32_t (*session_receive)(const rp_handoff_session_options *, rp_handoff_session **);
+    int32_t (*session_execute)(rp_handoff_session *, const rp_handoff_submission *, rp_handoff_outcome *);
+    int32_t (*session_wait)(rp_handoff_session *, uint64_t);
+    int32_t (*session_next_event)(rp_handoff_session *, rp_handoff_event *, rp_handoff_outcome *);
+    void (*session_destroy)(rp_handoff_session *);
 };
 
 /* ISO C knows no way from an object's pointer to a function's; POSIX says that their representation is the same. */
@@ -53,22 +59,32 @@ static void load(struct api *api, const char *path) {
     find(api, "rp_handoff_backend_destroy", &api->backend_destroy);
     find(api, "rp_handoff_offer_accept", &api->offer_accept);
     find(api, "rp_handoff_offer_destroy", &api->offer_destroy);
+    find(api, "rp_handoff_session_open", &api->session_open);
+    find(api, "rp_handoff_session_receive", &api->session_receive);
+    find(api, "rp_handoff_session_execute", &api->session_execute);
+    find(api, "rp_handoff_session_wait", &api->session_wait);
+    find(api, "rp_handoff_session_next_event", &api->session_next_event);
+    find(api, "rp_handoff_session_destroy", &api->session_destroy);
     check(api->version() ==
               RP_HANDOFF_VERSION_MAJOR * 1000000U + RP_HANDOFF_VERSION_MINOR * 1000U + RP_HANDOFF_VERSION_PATCH,
           "the header's version");
 }
 
-static void serve(const struct api *api, int connection) {
-    rp_handoff_backend *backend = NULL;
-    rp_handoff_offer *offer = NULL;
+static void adopt(const struct api *api, rp_handoff_offer *offer) {
     int32_t client = -1;
-    check(api->backend_create(NULL, &backend) == RP_HANDOFF_OK, "create a backend");
-    check(api->backend_add_connection(backend, connection, RP_HANDOFF_TRUST_CALLER) == RP_HANDOFF_OK, "add");
-    check(api->backend_next_offer(backend, RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK, "next offer");
     check(api->offer_accept(offer, &client) == RP_HANDOFF_OK, "accept");
     check(write(client, "served", 6) == 6, "serve");
     close(client);
     api->offer_destroy(offer);
+}
+
+static void serve(const struct api *api, int connection) {
+    rp_handoff_backend *backend = NULL;
+    rp_handoff_offer *offer = NULL;
+    check(api->backend_create(NULL, &backend) == RP_HANDOFF_OK, "create a backend");
+    check(api->backend_add_connection(backend, connection, RP_HANDOFF_TRUST_CALLER) == RP_HANDOFF_OK, "add");
+    check(api->backend_next_offer(backend, RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK, "next offer");
+    adopt(api, offer);
     api->backend_destroy(backend);
 }
 
@@ -90,7 +106,50 @@ static void hand_over(const struct api *api, int connection, int fd) {
     api->broker_destroy(broker);
 }
 
-static void use(const struct api *api) {
+static void serve_session(const struct api *api, int connection) {
+    rp_handoff_session *session = NULL;
+    rp_handoff_session_options options;
+    rp_handoff_event event;
+    memset(&options, 0, sizeof options);
+    memset(&event, 0, sizeof event);
+    options.struct_size = sizeof options;
+    event.struct_size = sizeof event;
+    options.connection_fd = connection;
+    check(api->session_receive(&options, &session) == RP_HANDOFF_OK, "receive");
+    while (event.kind != RP_HANDOFF_EVENT_CLOSED) {
+        check(api->session_wait(session, RP_HANDOFF_FOREVER) == 1, "wait");
+        while (api->session_next_event(session, &event, NULL) == 1) {
+            if (event.kind == RP_HANDOFF_EVENT_OFFER) {
+                adopt(api, event.offer);
+            }
+        }
+    }
+    api->session_destroy(session);
+}
+
+static void hand_over_in_session(const struct api *api, int connection, int fd) {
+    rp_handoff_broker *broker = NULL;
+    rp_handoff_session *session = NULL;
+    rp_handoff_session_options options;
+    rp_handoff_submission submission;
+    rp_handoff_outcome outcome;
+    memset(&options, 0, sizeof options);
+    memset(&submission, 0, sizeof submission);
+    memset(&outcome, 0, sizeof outcome);
+    options.struct_size = sizeof options;
+    submission.struct_size = sizeof submission;
+    outcome.struct_size = sizeof outcome;
+    options.connection_fd = connection;
+    submission.fd = fd;
+    check(api->broker_create(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
+    check(api->session_open(broker, &options, &session) == RP_HANDOFF_OK, "open");
+    check(api->session_execute(session, &submission, &outcome) == RP_HANDOFF_OK, "execute");
+    check(outcome.result == RP_HANDOFF_COMPLETED, outcome.detail);
+    api->session_destroy(session);
+    api->broker_destroy(broker);
+}
+
+static void use(const struct api *api, int with_session) {
     int control[2];
     int client[2];
     char answer[7] = "";
@@ -104,16 +163,24 @@ static void use(const struct api *api) {
         close(control[0]);
         close(client[0]);
         close(client[1]);
-        serve(api, control[1]);
+        if (with_session) {
+            serve_session(api, control[1]);
+        } else {
+            serve(api, control[1]);
+        }
         check(dlclose(api->library) == 0, "dlclose in the backend");
         exit(0);
     }
     close(control[1]);
-    hand_over(api, control[0], client[1]);
+    if (with_session) {
+        hand_over_in_session(api, control[0], client[1]); /* takes the control socket */
+    } else {
+        hand_over(api, control[0], client[1]);
+        close(control[0]);
+    }
     close(client[1]);
     check(recv(client[0], answer, 6, MSG_WAITALL) == 6 && strcmp(answer, "served") == 0, "the backend's bytes");
     close(client[0]);
-    close(control[0]);
     check(waitpid(child, &status, 0) == child && status == 0, "end of the backend");
 }
 
@@ -149,7 +216,8 @@ int main(int argc, char **argv) {
         check(!is_mapped(), "nothing is mapped before");
         load(&api, argv[1]);
         check(is_mapped(), "the library is mapped");
-        use(&api);
+        use(&api, 0);
+        use(&api, 1);
         check(dlclose(api.library) == 0, "dlclose");
         check(!is_mapped(), "nothing stays mapped");
         check(open_descriptors() == before, "no descriptor stays open");

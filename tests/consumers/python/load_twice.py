@@ -8,11 +8,33 @@ import socket
 import sys
 
 import rp_handoff
+import rp_handoff_session
 
 
 def is_mapped():
     with open("/proc/self/maps", encoding="utf-8") as maps:
         return "librp_handoff" in maps.read()
+
+
+def use_session(library):
+    """The same in a session."""
+    ours, theirs = socket.socketpair()
+    connection, client = socket.socketpair()
+    with library.broker() as broker, connection, client, \
+            rp_handoff_session.open(broker, connection_fd=ours.detach()) as session, \
+            rp_handoff_session.receive(library, connection_fd=theirs.detach()) as other:
+        session.submit(rp_handoff_session.Submission(connection.fileno(), flags=rp_handoff_session.SUBMIT_DUPLICATE))
+        outcome = None
+        while outcome is None:
+            for side in (session, other):
+                side.process()
+            for event in other.events():
+                if event.kind == rp_handoff_session.EVENT_OFFER:
+                    with event.offer:
+                        os.close(event.offer.accept())
+            for event in session.events():
+                outcome = event.outcome or outcome
+        assert outcome.result == rp_handoff.COMPLETED, outcome.detail
 
 
 def use(library):
@@ -39,6 +61,7 @@ for _ in range(2):
     library = rp_handoff.Library(sys.argv[1])
     assert is_mapped()
     use(library)
+    use_session(library)
     _ctypes.dlclose(library.dll._handle)
     assert not is_mapped()
     assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -14,7 +14,7 @@
 
 Calls that fail raise HandoffError. A fallback is no failure but an outcome: `outcome.ownership` says whose the
 connection is. The manual is rp_handoff.h; structs here have the members of the header's, and its names without
-RP_HANDOFF_.
+RP_HANDOFF_. Sessions are in rp_handoff_session.py.
 """
 import ctypes
 import os
@@ -83,7 +83,7 @@ class BrokerOptions(Sized):
         ("max_backends", c_uint32),
         ("failed_attempts_window_ns", c_uint64),
         ("recovery_accepts", c_uint32),
-        ("reserved", c_uint32),
+        ("in_flight_percent", c_uint32),
     ]
 
 
@@ -188,7 +188,18 @@ class OfferInfo(Sized):
         ("peer_uid", c_uint32),
         ("received_ns", c_uint64),
         ("token", Token),
+        ("flags", c_uint32),
+        ("metadata_length", c_uint32),
+        ("metadata", c_void_p),
+        ("early", c_void_p),
+        ("early_length", c_uint32),
+        ("unwritten_length", c_uint32),
+        ("unwritten", c_void_p),
     ]
+
+    def part(self, name):
+        """The bytes of "metadata", "early" or "unwritten"."""
+        return ctypes.string_at(getattr(self, name) or b"", getattr(self, name + "_length"))
 
 
 class WireAck(Sized):
@@ -235,7 +246,10 @@ FUNCTIONS = {
 class Library:
     def __init__(self, path="librp_handoff.so.0"):
         self.dll = ctypes.CDLL(path, use_errno=True)
-        for name, (result, *arguments) in FUNCTIONS.items():
+        self.declare(FUNCTIONS)
+
+    def declare(self, functions):
+        for name, (result, *arguments) in functions.items():
             function = getattr(self.dll, "rp_handoff_" + name)
             function.restype = result
             function.argtypes = arguments

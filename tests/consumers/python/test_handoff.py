@@ -5,113 +5,19 @@ Arguments: library, layout.txt of the public structs.
 import array
 import ctypes
 import os
-import select
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import unittest
 
 import rp_handoff
-from rp_handoff import CALLBACK_OK, COMPLETED, FALLBACK, OWNER_AMBIGUOUS, OWNER_BACKEND, OWNER_BROKER, HandoffError
+from cases import BROKEN, HERE, LIBRARY_PATH, BackendProcess, Case, Connection, library, now_in_python, raises, run, \
+    wait_in_python
+from rp_handoff import CALLBACK_OK, COMPLETED, OWNER_AMBIGUOUS, OWNER_BACKEND, OWNER_BROKER, HandoffError
 
-LIBRARY_PATH, LAYOUT_PATH = sys.argv[1:]
-HERE = os.path.dirname(os.path.abspath(__file__))
 STAGE_SEND, STAGE_AWAIT_ACK, STAGE_ACKNOWLEDGE = 1, 2, 3
 CAUSE_ACK_TIMED_OUT, CAUSE_BACKEND_REFUSED, CAUSE_ACK_OVERDUE, CAUSE_CALLBACK_FAILED = 12, 17, 18, 20
-ERR_RANDOM, ERR_TIMED_OUT, ERR_TOKEN_EXPIRED, ERR_TOKEN_NOT_PENDING = -7, -9, -24, -25
-
-library = rp_handoff.Library(LIBRARY_PATH)
-
-
-class BackendProcess:
-    def __init__(self, answer="accept"):
-        self.directory = tempfile.TemporaryDirectory(prefix="rp-handoff-python-")
-        self.path = os.path.join(self.directory.name, "socket")
-        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "backend.py"), LIBRARY_PATH, self.path,
-                                         answer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "listening\n"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.communicate()
-        assert self.process.returncode == 0
-        self.directory.cleanup()
-
-
-class Connection:
-    """Of a client, over TCP: the end that the broker accepted, and the client's."""
-
-    def __init__(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.client = socket.create_connection(listener.getsockname())
-            self.accepted, _ = listener.accept()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.client.close()
-        self.accepted.close()
-
-    def served(self):
-        """What the client reads until the end, once the broker has let go."""
-        self.accepted.close()
-        with self.client.makefile("r") as lines:
-            return lines.read()
-
-
-# What a Python callback may do instead of its work. Each is called as the callback is.
-
-
-def raises(*_):
-    raise RuntimeError("raised in a callback")
-
-
-def gives_none(*_):
-    return None
-
-
-def gives_nothing_but_success(*_):
-    return CALLBACK_OK
-
-
-def gives_garbage(*_):
-    return 1
-
-
-def gives_text(*_):
-    return "success"
-
-
-def gives_a_huge_number(*_):
-    return 2**40
-
-
-BROKEN = (raises, gives_none, gives_garbage, gives_text, gives_a_huge_number, gives_nothing_but_success)
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        # Where ctypes reports what a callback raised.
-        self.raised = []
-        hook = sys.unraisablehook
-        sys.unraisablehook = self.raised.append
-        self.addCleanup(setattr, sys, "unraisablehook", hook)
-
-    def assert_fallback(self, outcome, stage, cause, ownership):
-        self.assertEqual((outcome.result, outcome.stage, outcome.cause, outcome.ownership),
-                         (FALLBACK, stage, cause, ownership), outcome.detail)
-        self.assertNotEqual(outcome.detail, b"")
-
-    def assert_ended(self, broker, token):
-        self.assertFalse(broker.revoke(token))
-        with self.assertRaises(HandoffError) as caught:
-            broker.execute(0, token, socket_path="/nowhere/socket")
-        self.assertEqual(caught.exception.status, ERR_TOKEN_NOT_PENDING)
+ERR_RANDOM, ERR_TIMED_OUT, ERR_TOKEN_EXPIRED = -7, -9, -24
 
 
 class Handoffs(Case):
@@ -228,22 +134,12 @@ class Transports(Case):
 
 
 class Sources(Case):
-    def now(self, _, out):
-        out[0] = time.monotonic_ns()
-        return CALLBACK_OK
-
-    def wait(self, _, fd, events, until_ns, ready):
-        poll = select.poll()
-        poll.register(fd, events)
-        ready[0] = 1 if poll.poll(max(0, until_ns - time.monotonic_ns()) / 1e6) else 0
-        return CALLBACK_OK
-
     def test_a_clock_and_random_bytes_in_python_hand_over(self):
         def random(_, out, length):
             ctypes.memmove(out, os.urandom(length), length)
             return CALLBACK_OK
 
-        with BackendProcess() as backend, library.broker(self.now, self.wait, random) as broker, \
+        with BackendProcess() as backend, library.broker(now_in_python, wait_in_python, random) as broker, \
                 Connection() as connection:
             outcome = broker.execute(connection.accepted.fileno(), broker.issue("service"), backend.path)
             self.assertEqual(outcome.result, COMPLETED, outcome.detail)
@@ -252,7 +148,7 @@ class Sources(Case):
 
     def test_a_clock_that_breaks_is_at_the_end_of_time(self):
         for broken in BROKEN:
-            with self.subTest(broken.__name__), library.broker(broken, self.wait) as broker:
+            with self.subTest(broken.__name__), library.broker(broken, wait_in_python) as broker:
                 token = broker.issue("service")
                 with self.assertRaises(HandoffError) as caught:
                     broker.execute(0, token, "/nowhere/socket")
@@ -263,7 +159,7 @@ class Sources(Case):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             for broken in BROKEN:
-                with self.subTest(broken.__name__), library.broker(self.now, broken) as broker, \
+                with self.subTest(broken.__name__), library.broker(now_in_python, broken) as broker, \
                         Connection() as connection:
                     token = broker.issue("service")
                     outcome = broker.execute(connection.accepted.fileno(), token, connection_fd=ours.fileno(),
@@ -280,7 +176,7 @@ class Sources(Case):
 
     def test_sources_of_a_backend_that_break_end_its_wait(self):
         for broken in BROKEN:
-            for now, wait in ((broken, self.wait), (self.now, broken)):
+            for now, wait in ((broken, wait_in_python), (now_in_python, broken)):
                 with self.subTest(f"{now.__name__} {wait.__name__}"), library.backend(now, wait) as backend:
                     with self.assertRaises(HandoffError) as caught:
                         backend.next_offer(10**18 if wait is broken else rp_handoff.FOREVER)
@@ -289,18 +185,12 @@ class Sources(Case):
 
 class Module(Case):
     def test_the_structs_of_this_module_are_those_of_the_header(self):
-        names = {"token": rp_handoff.Token, "platform": rp_handoff.Platform, "broker_options": rp_handoff.BrokerOptions,
-                 "backend_options": rp_handoff.BackendOptions, "outcome": rp_handoff.Outcome,
-                 "attempt": rp_handoff.Attempt, "transport_result": rp_handoff.TransportResult,
-                 "await": rp_handoff.Await, "await_result": rp_handoff.AwaitResult, "request": rp_handoff.Request,
-                 "offer_info": rp_handoff.OfferInfo, "wire_ack": rp_handoff.WireAck}
-        with open(LAYOUT_PATH, encoding="utf-8") as file:
-            layout = file.read()
-        for name, struct in names.items():
-            fields = [getattr(struct, field) for field, _ in struct._fields_]
-            lines = [f"rp_handoff_{name} {ctypes.sizeof(struct)}"]
-            lines += [f"  {name} {field.offset} {field.size}" for (name, _), field in zip(struct._fields_, fields)]
-            self.assertIn("\n".join(lines) + "\nr", layout.replace("\nRP_", "\nrp_"))
+        self.assert_layout({
+            "token": rp_handoff.Token, "platform": rp_handoff.Platform, "broker_options": rp_handoff.BrokerOptions,
+            "backend_options": rp_handoff.BackendOptions, "outcome": rp_handoff.Outcome, "attempt": rp_handoff.Attempt,
+            "transport_result": rp_handoff.TransportResult, "await": rp_handoff.Await,
+            "await_result": rp_handoff.AwaitResult, "request": rp_handoff.Request,
+            "offer_info": rp_handoff.OfferInfo, "wire_ack": rp_handoff.WireAck})
 
     def test_the_library_can_be_loaded_and_unloaded_twice(self):
         done = subprocess.run([sys.executable, os.path.join(HERE, "load_twice.py"), LIBRARY_PATH],
@@ -309,8 +199,4 @@ class Module(Case):
 
 
 if __name__ == "__main__":
-    result = unittest.TextTestRunner(stream=sys.stdout).run(unittest.defaultTestLoader.loadTestsFromModule(
-        sys.modules["__main__"]))
-    failed = len(result.failures) + len(result.errors)
-    print(f"{result.testsRun - failed} passed, {failed} failed")
-    sys.exit(0 if failed == 0 and result.testsRun > 0 else 1)
+    sys.exit(run(__name__))

@@ -18,7 +18,7 @@ static void begin(struct report *report, const struct options *options) {
     report_text(report, "mode", options->mode);
 }
 
-static void describe_offer(struct report *report, rp_handoff_offer *offer) {
+void describe_offer(struct report *report, rp_handoff_offer *offer) {
     rp_handoff_offer_info info = {.struct_size = sizeof info};
     rp_handoff_offer_info_get(offer, &info);
     report_text(report, "service", info.service_name);
@@ -87,6 +87,8 @@ static int take_all(const struct options *options) {
 }
 
 int run_backend(const struct options *options) {
+    if (options->session)
+        return run_session_backend(options);
     if (strcmp(options->mode, "accept") != 0 && strcmp(options->mode, "refuse") != 0)
         return run_responder(options);
     const uint64_t before = open_descriptors();

@@ -11,6 +11,7 @@ struct door {
     const struct options *options;
     rp_handoff_broker *broker;
     rp_handoff_front_door *front_door;
+    rp_handoff_session *session; /* NULL: the backend takes offers of v1 */
     int listener;
     atomic_int tickets;
 };
@@ -84,28 +85,35 @@ static void *work(void *argument) {
     return NULL;
 }
 
-static int32_t put_service(const struct options *options, rp_handoff_front_door *front_door) {
+static int32_t put_service(const struct options *options, struct door *door) {
     rp_handoff_service service = {.struct_size = sizeof service};
     service.name = options->service;
     service.version = options->version;
     service.backend_endpoint = options->backend_endpoint;
-    service.handoff_endpoint = options->handoff_endpoint;
+    service.handoff_endpoint = options->session ? NULL : options->handoff_endpoint;
+    service.session = door->session;
     service.handoff_disabled = options->disabled;
     service.adopted_backend = options->adopted_backend;
     if (options->allowed_version != NULL) {
         service.allowed_versions = &options->allowed_version;
         service.allowed_version_count = 1;
     }
-    return rp_handoff_front_door_put_service(front_door, &service);
+    return rp_handoff_front_door_put_service(door->front_door, &service);
+}
+
+static int open_session(struct door *door) {
+    rp_handoff_session_options settings = {.struct_size = sizeof settings};
+    settings.socket_path = door->options->handoff_endpoint;
+    settings.service_name = door->options->service;
+    return !door->options->session || rp_handoff_session_open(door->broker, &settings, &door->session) == RP_HANDOFF_OK;
 }
 
 static int open_door(struct door *door) {
     rp_handoff_broker_options settings = {.struct_size = sizeof settings};
     settings.ack_deadline_ns = (uint64_t)door->options->timeout_ms * 1000000;
-    return rp_handoff_broker_create(&settings, &door->broker) == RP_HANDOFF_OK &&
+    return rp_handoff_broker_create(&settings, &door->broker) == RP_HANDOFF_OK && open_session(door) &&
            rp_handoff_front_door_create(door->broker, NULL, &door->front_door) == RP_HANDOFF_OK &&
-           put_service(door->options, door->front_door) == RP_HANDOFF_OK &&
-           (door->listener = listen_at(door->options->path)) >= 0;
+           put_service(door->options, door) == RP_HANDOFF_OK && (door->listener = listen_at(door->options->path)) >= 0;
 }
 
 int run_front_door(const struct options *options) {
@@ -118,6 +126,7 @@ int run_front_door(const struct options *options) {
     for (int i = 0; i < options->threads; i++)
         pthread_join(threads[i], NULL);
     rp_handoff_front_door_destroy(door.front_door);
+    rp_handoff_session_destroy(door.session);
     rp_handoff_broker_destroy(door.broker);
     return 0;
 }

@@ -8,15 +8,16 @@
 static const char usage[] =
     "usage: rp-ours send       --socket PATH --target HOST:PORT|unix:PATH [--service S] [--correlation N]\n"
     "                          [--timeout-ms N] [--count N]\n"
-    "       rp-ours backend    --listen PATH [--mode MODE] [--delay-ms N] [--count N] [--timeout-ms N]\n"
+    "       rp-ours backend    --listen PATH [--mode MODE] [--session] [--delay-ms N] [--count N] [--timeout-ms N]\n"
     "       rp-ours client     --broker PATH --service S --version V [--adopt] [--ready-timeout-ms N]\n"
     "                          [--self-version V] [--cached PATH] [--timeout-ms N]\n"
     "       rp-ours watch      --broker PATH --service S --version V [--timeout-ms N]\n"
     "       rp-ours front-door --listen PATH --service S --version V --backend-endpoint PATH\n"
-    "                          [--handoff-endpoint PATH] [--allow VERSION] [--disabled] [--adopted-backend]\n"
-    "                          [--starve] [--hang-up N] [--threads N] [--count N] [--timeout-ms N]\n"
+    "                          [--handoff-endpoint PATH] [--session] [--allow VERSION] [--disabled]\n"
+    "                          [--adopted-backend] [--starve] [--hang-up N] [--threads N] [--count N] [--timeout-ms "
+    "N]\n"
     "backend modes: accept refuse silent hold close wrong-token wrong-correlation wrong-ids wrong-request-id\n"
-    "               wrong-kind wrong-protocol malformed bad-framing\n"
+    "               wrong-kind wrong-protocol malformed bad-framing; with --session: accept refuse hold greet\n"
     "--starve leaves the first visit without descriptors, --hang-up ends the first N without a reply.\n";
 
 static const struct side {
@@ -101,6 +102,7 @@ static int parse(struct options *options, int argc, char **argv) {
         {"disabled", no_argument, &options->disabled, 1},
         {"adopted-backend", no_argument, &options->adopted_backend, 1},
         {"starve", no_argument, &options->starve, 1},
+        {"session", no_argument, &options->session, 1},
         {NULL, 0, NULL, 0},
     };
     int option;

@@ -76,7 +76,13 @@ static const char *const causes[] = {NULL,
                                      "revoked",
                                      "callback-failed",
                                      "no-memory",
-                                     "policy"};
+                                     "policy",
+                                     "duplicate-failed",
+                                     "offer-failed",
+                                     "integrity-mismatch",
+                                     "session-lost",
+                                     "cancelled",
+                                     "backend-descriptors"};
 
 void report_outcome(struct report *report, const rp_handoff_outcome *outcome) {
     report_text(report, "outcome", outcome->result == RP_HANDOFF_COMPLETED ? "completed" : "fallback");

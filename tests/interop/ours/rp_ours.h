@@ -31,10 +31,12 @@ struct options {
     int disabled;
     int adopted_backend;
     int starve;
+    int session;
 };
 
 int run_send(const struct options *options);
 int run_backend(const struct options *options);
+int run_session_backend(const struct options *options);
 int run_responder(const struct options *options); /* 1 if the mode is none of its modes */
 int run_client(const struct options *options);
 int run_watch(const struct options *options);
@@ -53,6 +55,7 @@ void report_number(struct report *report, const char *key, uint64_t value);
 void report_flag(struct report *report, const char *key, int value);
 void report_token(struct report *report, const char *key, const uint8_t *bytes, size_t length);
 void report_outcome(struct report *report, const rp_handoff_outcome *outcome);
+void describe_offer(struct report *report, rp_handoff_offer *offer);
 void report_print(struct report *report);
 
 /* ---- connections ---- */

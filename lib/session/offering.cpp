@@ -1,0 +1,581 @@
+#include "offering.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "../transport/endpoint.hpp"
+
+namespace rp::handoff::session {
+
+namespace {
+
+using Step = Handoff::Event;
+
+// A ticket has the slot's number in its low bits, so that a handoff is found by its id.
+constexpr unsigned slot_bits = 12;
+static_assert(1U << slot_bits == max_in_flight);
+
+bool is_socket(int fd) noexcept {
+    int type = 0;
+    socklen_t length = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0;
+}
+
+} // namespace
+
+Result<std::shared_ptr<Offering>> Offering::open(Config config, Broker &broker) {
+    return start([&](transport::Poller poller) {
+        return std::make_shared<Offering>(std::move(config), broker, std::move(poller));
+    });
+}
+
+Offering::Offering(Config config, Broker &broker, transport::Poller poller)
+    : Session(std::move(config), broker.time(), std::move(poller), max_answers_frame, max_frame), broker_(broker),
+      slots_(new Slot[config_.max_in_flight]), slot_count_(config_.max_in_flight), free_(slots_.get()),
+      queue_(slots_.get()), sending_(slots_.get()), events_(slots_.get()), timers_(slots_.get()), place_(1) {
+    for (Index i = 0; i < slot_count_; ++i) {
+        free_.push_back(i);
+    }
+}
+
+// In a forked child these are its copies; otherwise nothing is left here.
+Offering::~Offering() {
+    for (Index i = 0; i < slot_count_; ++i) {
+        if (slots_[i].descriptor != Submission::Descriptor::borrowed) {
+            UniqueFd(slots_[i].fd).reset();
+        }
+    }
+}
+
+// ---- the hellos -----------------------------------------------------------------------------------------------------
+
+Status Offering::greet() {
+    std::array<std::uint8_t, max_hello_frame> frame{};
+    const std::size_t size =
+        encode_hello(frame.data(), {Hello::Role::broker, version, version, slot_count_, config_.service});
+    return link_.send({frame.data(), size}).os_error == 0 ? Status::ok : Status::closed;
+}
+
+Status Offering::on_greeting(const Link::Frame &frame) {
+    if (frame.header.kind != FrameKind::hello || !frame.of_one_read || !link_.beside().descriptors.empty()) {
+        return Status::protocol;
+    }
+    if (const Status status = authenticate(); status != Status::ok) {
+        return status;
+    }
+    const Result<Hello> hello = decode_hello(frame.body);
+    if (!hello || hello->role != Hello::Role::backend || hello->min_version > version || hello->max_version < version) {
+        return Status::protocol;
+    }
+    Result<Ledger> ledger = Ledger::create(slot_count_);
+    if (!ledger) {
+        return ledger.error();
+    }
+    ledger_.emplace(std::move(*ledger));
+    Result<transport::SocketPair> answers = transport::socket_pair();
+    if (!answers) {
+        return answers.error();
+    }
+    std::array<std::uint8_t, ledger_frame_size> notice{};
+    const iovec piece{notice.data(), encode_ledger(notice.data(), slot_count_)};
+    const std::array<int, 2> files{ledger_->file(), answers->theirs.get()};
+    if (link_.send(files.data(), files.size(), &piece, 1).os_error != 0) {
+        return Status::closed;
+    }
+    ledger_->close_file();
+    if (const Status status = read_from(std::move(answers->ours)); status != Status::ok) {
+        return status;
+    }
+    peer_.max_in_flight = std::min(slot_count_, hello->max_in_flight);
+    opened();
+    return Status::ok;
+}
+
+// ---- submitting -----------------------------------------------------------------------------------------------------
+
+Status Offering::check(const Submission &submission) const noexcept {
+    if (submission.fd < 0 || submission.metadata.size() > max_metadata || submission.early.size() > max_early ||
+        submission.prologue.size() > max_prologue || (!submission.prologue.empty() && !is_socket(submission.fd))) {
+        return Status::invalid_argument;
+    }
+    return Status::ok;
+}
+
+Result<Index> Offering::begin_handoff(const Submission &submission, Lock &lock) {
+    if (const Status status = check(submission); status != Status::ok) {
+        return Failure(status);
+    }
+    // Without the lock: clock and random source may be callbacks.
+    Result<Broker::Lease> lease = broker_.lease(config_.service, config_.peer_pid, submission.token);
+    if (!lease) {
+        return Failure(lease.error());
+    }
+    UniqueFd duplicate;
+    if (submission.descriptor == Submission::Descriptor::duplicated) {
+        duplicate.reset(fcntl(submission.fd, F_DUPFD_CLOEXEC, 0));
+    }
+    const bool lacks = submission.descriptor == Submission::Descriptor::duplicated && !duplicate;
+    lock.lock();
+    const Result<Index> index =
+        lacks ? Failure(Status::system) : place(submission, *lease, duplicate ? duplicate.get() : submission.fd);
+    if (!index) {
+        lock.unlock();
+        broker_.give_back(*lease);
+        return index;
+    }
+    duplicate.release();
+    return index;
+}
+
+Result<Index> Offering::place(const Submission &submission, const Broker::Lease &lease, int fd) {
+    if (closing_ || peer_closing_ || state_ == State::ended) {
+        return Failure(Status::closed);
+    }
+    if (free_.empty()) {
+        return Failure(Status::limit_session);
+    }
+    const std::size_t size = submission.payload_size();
+    if (size > config_.max_queued - queued_bytes_) {
+        return Failure(Status::limit_bytes);
+    }
+    const Index i = free_.first();
+    Slot &slot = slots_[i];
+    if (!slot.payload.allocate(size)) {
+        return Failure(Status::no_memory);
+    }
+    if (!broker_.in_flight().acquire()) {
+        slot.payload.clear();
+        return Failure(Status::limit_descriptors);
+    }
+    std::uint8_t *out = slot.payload.data();
+    for (const ByteView part : {submission.metadata, submission.early, submission.prologue}) {
+        out = std::copy(part.begin(), part.end(), out);
+    }
+    slot.machine = Handoff();
+    slot.phase = Phase::queued;
+    slot.in_ledger = slot.answered = slot.event = false;
+    slot.descriptor = submission.descriptor;
+    slot.fd = fd;
+    slot.token = lease.token;
+    slot.ticket = ++tickets_ << slot_bits | i;
+    slot.correlation_id = submission.correlation_id != 0 ? submission.correlation_id : broker_.next_correlation_id();
+    slot.user_data = submission.user_data;
+    slot.begun = lease.begun;
+    slot.deadline = submission.timeout == Duration()
+                        ? lease.deadline
+                        : std::min(lease.deadline, rp::handoff::after(lease.begun, submission.timeout));
+    slot.ready_follows = submission.ready_follows;
+    slot.metadata = static_cast<std::uint32_t>(submission.metadata.size());
+    slot.early = static_cast<std::uint32_t>(submission.early.size());
+    slot.prologue = static_cast<std::uint32_t>(submission.prologue.size());
+    slot.detail = Text();
+    slot.waiter = nullptr;
+    free_.remove(i);
+    queue_.push_back(i);
+    set_timer(i);
+    queued_bytes_ += size;
+    ++used_;
+    ++undecided_;
+    ++submitted_;
+    return i;
+}
+
+// Deadlines come in rising order as a rule, so this looks at one neighbour.
+void Offering::set_timer(Index i) noexcept {
+    Index place = timers_.last();
+    while (place != no_index && slots_[place].deadline > slots_[i].deadline) {
+        place = timers_.before(place);
+    }
+    timers_.insert_after(place, i);
+}
+
+Result<std::uint64_t> Offering::submit(const Submission &submission) {
+    Lock lock(mutex_, std::defer_lock);
+    const Result<Index> index = begin_handoff(submission, lock);
+    if (!index) {
+        return Failure(index.error());
+    }
+    return slots_[*index].ticket;
+}
+
+void Offering::send_submitted() {
+    flush();
+}
+
+Result<Broker::Report> Offering::execute(const Submission &submission) {
+    Lock lock(mutex_, std::defer_lock);
+    const Result<Index> index = begin_handoff(submission, lock);
+    if (!index) {
+        return Failure(index.error());
+    }
+    Waiter waiter;
+    slots_[*index].waiter = &waiter;
+    Instant now = slots_[*index].begun;
+    for (;;) {
+        advance(now);
+        if (waiter.done) {
+            return waiter.report;
+        }
+        now = pause(lock, wake_at(), state_ == State::open && queue_.empty(), false);
+    }
+}
+
+bool Offering::cancel(std::uint64_t id) {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    const auto i = static_cast<Index>(id & (max_in_flight - 1));
+    if (i >= slot_count_ || slots_[i].ticket != id || slots_[i].phase == Phase::free ||
+        slots_[i].phase == Phase::ended) {
+        return false;
+    }
+    conclude(i, {Step::Kind::gave_up, {Cause::cancelled}}, now, "cancelled");
+    advance(now);
+    return true;
+}
+
+// ---- sending --------------------------------------------------------------------------------------------------------
+
+void Offering::pump(Instant now) {
+    if (!link_.has_unsent()) {
+        all_has_left();
+    }
+    blocked_ = false;
+    while (state_ == State::open && !blocked_ && !link_.has_unsent() && !queue_.empty() &&
+           unanswered_ < peer_.max_in_flight) {
+        blocked_ = !send_batch(max_batch, now);
+    }
+}
+
+// False if the socket takes nothing now.
+bool Offering::send_batch(std::size_t most, Instant now) {
+    std::size_t bytes = 0;
+    const std::size_t count = encode_batch(std::min<std::size_t>(most, peer_.max_in_flight - unanswered_), bytes);
+    const transport::Sent sent = link_.send(fds_.data(), count, pieces_.data(), piece_count_);
+    switch (sent.os_error) {
+    case 0:
+        batch_left(count, sent.bytes == bytes);
+        ledger_->announce_sent(sent_ += count);
+        return true;
+    case EAGAIN:
+    case ENOBUFS:
+        return false;
+    case EPIPE:
+    case ECONNRESET:
+    case ENOTCONN:
+        on_broken_pipe(now);
+        return true;
+    default:
+        break;
+    }
+    if (count > 1) {
+        return send_batch(1, now); // one of them is at fault: one by one
+    }
+    fail_first(sent.os_error, now);
+    return true;
+}
+
+// The first of the queue as one frame, their words in the ledger; how many. The frame's size in `bytes`.
+std::size_t Offering::encode_batch(std::size_t most, std::size_t &bytes) noexcept {
+    std::uint8_t *out = scratch_.data() + header_size;
+    std::uint8_t *piece = scratch_.data();
+    std::size_t count = 0;
+    piece_count_ = 0;
+    bytes = header_size;
+    for (Index i = queue_.first(); i != no_index && count < most; i = queue_.after(i)) {
+        Slot &slot = slots_[i];
+        const std::uint8_t *const data = slot.payload.data();
+        const Offer offer{i,
+                          slot.ready_follows ? Offer::ready_follows : 0U,
+                          slot.ticket,
+                          slot.correlation_id,
+                          slot.token,
+                          {data, slot.metadata},
+                          {data + slot.metadata, slot.early},
+                          {data + slot.metadata + slot.early, slot.prologue}};
+        if (bytes + offer.size() > max_frame) {
+            break;
+        }
+        ledger_->offer(i, slot.ticket, slot.token);
+        slot.in_ledger = true;
+        out += encode_offer(out, offer);
+        if (slot.payload.size() > 0) {
+            pieces_[piece_count_++] = {piece, static_cast<std::size_t>(out - piece)};
+            pieces_[piece_count_++] = {slot.payload.data(), slot.payload.size()};
+            piece = out;
+        }
+        bytes += offer.size();
+        fds_[count++] = slot.fd;
+    }
+    if (out > piece) {
+        pieces_[piece_count_++] = {piece, static_cast<std::size_t>(out - piece)};
+    }
+    if (unanswered_ > 0) {
+        constexpr std::size_t flags_at = header_size + 4;
+        scratch_[flags_at] = static_cast<std::uint8_t>(scratch_[flags_at] | Offer::more);
+    }
+    encode_header(scratch_.data(), {FrameKind::offers, static_cast<std::uint16_t>(count),
+                                    static_cast<std::uint32_t>(bytes - header_size)});
+    return count;
+}
+
+void Offering::batch_left(std::size_t count, bool whole) noexcept {
+    for (std::size_t n = 0; n < count; ++n) {
+        const Index i = queue_.first();
+        Slot &slot = slots_[i];
+        queue_.remove(i);
+        queued_bytes_ -= slot.payload.size();
+        slot.payload.clear();
+        slot.machine.on({whole ? Step::Kind::sent_all : Step::Kind::sent_part, {}});
+        slot.phase = whole ? Phase::sent : Phase::sending;
+        if (!whole) {
+            sending_.push_back(i);
+        }
+        ++unanswered_;
+    }
+}
+
+void Offering::all_has_left() noexcept {
+    while (!sending_.empty()) {
+        const Index i = sending_.first();
+        sending_.remove(i);
+        slots_[i].machine.on({Step::Kind::sent_all, {}});
+        slots_[i].phase = Phase::sent;
+    }
+}
+
+void Offering::fail_first(int os_error, Instant now) noexcept {
+    const TransportError error{cause_of_send(os_error), os_error};
+    conclude(queue_.first(), {Step::Kind::send_failed, error}, now, error.describe().view());
+}
+
+// ---- answers --------------------------------------------------------------------------------------------------------
+
+Status Offering::on_frame(const Link::Frame &frame) {
+    if (frame.header.kind != FrameKind::answers) {
+        return Status::protocol;
+    }
+    const Instant now = now_;
+    ByteView rest = frame.body;
+    for (std::uint16_t n = 0; n < frame.header.count; ++n) {
+        const Result<Answer> next = next_answer(rest);
+        const Status status = next ? answer(*next, now) : next.error();
+        if (status != Status::ok) {
+            return status;
+        }
+    }
+    return violated_ || !rest.empty() ? Status::protocol : Status::ok;
+}
+
+Status Offering::answer(const Answer &answer, Instant now) noexcept {
+    if (answer.slot >= slot_count_) {
+        return Status::protocol;
+    }
+    Slot &slot = slots_[answer.slot];
+    if (slot.ticket != answer.ticket || slot.answered || slot.phase == Phase::free || slot.phase == Phase::queued ||
+        (slot.phase == Phase::ended && !slot.in_ledger)) {
+        return Status::protocol;
+    }
+    if (slot.phase != Phase::ended) {
+        switch (answer.verdict) {
+        case Answer::Verdict::adopted:
+            conclude(answer.slot, {Step::Kind::acked, {Cause::ack_malformed}}, now,
+                     "the backend acknowledged what it had not adopted");
+            break;
+        case Answer::Verdict::refused: {
+            Text text("backend refused the handoff: ");
+            text += answer.text.empty() ? "no reason given" : answer.text;
+            conclude(answer.slot, {Step::Kind::refused, {}}, now, text.view());
+            break;
+        }
+        case Answer::Verdict::no_descriptor:
+            conclude(answer.slot, {Step::Kind::gave_up, {Cause::backend_descriptors}}, now,
+                     "the backend is out of descriptors");
+            break;
+        default:
+            conclude(answer.slot, {Step::Kind::gave_up, {Cause::ack_unrelated}}, now,
+                     "the backend does not find the offer in the ledger");
+            break;
+        }
+    }
+    answered(answer.slot);
+    return Status::ok;
+}
+
+void Offering::answered(Index i) noexcept {
+    slots_[i].answered = true;
+    --unanswered_;
+    broker_.in_flight().release(1);
+    free_if_over(i);
+}
+
+// ---- outcomes -------------------------------------------------------------------------------------------------------
+
+void Offering::conclude(Index i, const Step &event, Instant now, std::string_view detail) noexcept {
+    Slot &slot = slots_[i];
+    const bool was_queued = slot.phase == Phase::queued;
+    const Handoff::Action action = slot.machine.on(event);
+    if (slot.in_ledger) {
+        const Ledger::Settled settled = ledger_->settle(i, slot.ticket);
+        if (action == Handoff::Action::decide) {
+            slot.machine.settle({settled.owner, Cause::none});
+        }
+        // Of an offer of which nothing has left, whatever the word says: it is the broker's.
+        violated_ = violated_ || (settled.violated && !was_queued);
+    }
+    if (was_queued) {
+        queue_.remove(i);
+        queued_bytes_ -= slot.payload.size();
+        slot.payload.clear();
+        broker_.in_flight().release(1);
+        slot.answered = true; // nobody was asked
+    } else if (slot.phase == Phase::sending) {
+        sending_.remove(i);
+    }
+    timers_.remove(i);
+    slot.phase = Phase::ended;
+    --undecided_;
+    slot.elapsed = rp::handoff::elapsed(slot.begun, now);
+    const Outcome &outcome = slot.machine.outcome();
+    if (!outcome.completed) {
+        slot.detail = Text(detail);
+    }
+    ++(outcome.completed ? completed_ : fallbacks_);
+    broker_.conclude(slot.token, outcome, now);
+    slot.token.wipe();
+    settle_descriptor(slot);
+    if (slot.waiter != nullptr) {
+        slot.waiter->report = report_of(slot);
+        slot.waiter->done = true;
+        slot.waiter = nullptr;
+    } else {
+        slot.event = true;
+        events_.push_back(i);
+        announce();
+    }
+    free_if_over(i);
+}
+
+// What is the backend's now is closed here; what came back stays with the event.
+void Offering::settle_descriptor(Slot &slot) noexcept {
+    const bool ours = slot.machine.outcome().ownership == Ownership::broker;
+    if (slot.descriptor == Submission::Descriptor::duplicated ||
+        (slot.descriptor == Submission::Descriptor::taken && !ours)) {
+        UniqueFd(slot.fd).reset();
+        slot.fd = -1;
+    } else if (slot.descriptor == Submission::Descriptor::borrowed) {
+        slot.fd = -1;
+    }
+}
+
+Broker::Report Offering::report_of(const Slot &slot) const noexcept {
+    Broker::Report report{};
+    report.handoff.outcome = slot.machine.outcome();
+    report.handoff.waited = slot.machine.outcome().completed ? slot.elapsed : Duration();
+    report.handoff.detail = slot.detail;
+    report.correlation_id = slot.correlation_id;
+    report.elapsed = slot.elapsed;
+    return report;
+}
+
+void Offering::free_if_over(Index i) noexcept {
+    Slot &slot = slots_[i];
+    if (slot.phase == Phase::ended && slot.answered && !slot.event) {
+        slot.phase = Phase::free;
+        free_.push_back(i);
+        --used_;
+    }
+}
+
+bool Offering::take_event(Event &event) {
+    const Index i = events_.first();
+    if (i == no_index) {
+        return false;
+    }
+    Slot &slot = slots_[i];
+    const Broker::Report report = report_of(slot);
+    event.kind = Event::Kind::outcome;
+    event.id = slot.ticket;
+    event.user_data = slot.user_data;
+    event.fd.reset(slot.fd);
+    event.report = report.handoff;
+    event.correlation = report.correlation_id;
+    event.elapsed = report.elapsed;
+    slot.fd = -1;
+    slot.event = false;
+    events_.remove(i);
+    free_if_over(i);
+    return true;
+}
+
+// ---- time, and the end ----------------------------------------------------------------------------------------------
+
+Instant Offering::nearest_deadline() const noexcept {
+    return timers_.empty() ? end_of_time : slots_[timers_.first()].deadline;
+}
+
+void Offering::on_time(Instant now) {
+    while (!timers_.empty() && is_due(nearest_deadline(), now)) {
+        const Index i = timers_.first();
+        const bool queued = slots_[i].phase == Phase::queued;
+        conclude(i, {Step::Kind::gave_up, {queued ? Cause::deadline_before_send : Cause::ack_timed_out}}, now,
+                 queued ? "the deadline passed before anything was sent" : "the acknowledgement timed out");
+    }
+    if (violated_) {
+        end(Status::protocol, now);
+    }
+}
+
+bool Offering::on_goodbye(Instant now) {
+    end_queued(Cause::session_lost, now);
+    return true;
+}
+
+void Offering::end_queued(Cause cause, Instant now) noexcept {
+    while (!queue_.empty()) {
+        conclude(queue_.first(), {Step::Kind::gave_up, {cause}}, now, "the session ended");
+    }
+}
+
+void Offering::end_all(Cause cause, Instant now) noexcept {
+    while (!timers_.empty()) {
+        conclude(timers_.first(), {Step::Kind::gave_up, {cause}}, now, "the session ended");
+    }
+}
+
+// What the backend has not read yet stays counted for as long as it lies there.
+void Offering::on_end(Status, Instant now) noexcept {
+    end_all(Cause::session_lost, now);
+    if (InFlight::queue_is_empty(link_.output())) {
+        for (Index i = 0; i < slot_count_; ++i) {
+            if (slots_[i].phase == Phase::ended && !slots_[i].answered) {
+                answered(i);
+            }
+        }
+    }
+}
+
+void Offering::shutdown() noexcept {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    end_all(Cause::cancelled, now);
+    for (Index i = events_.first(); i != no_index; i = events_.after(i)) {
+        UniqueFd fd(slots_[i].fd);
+        slots_[i].fd = -1;
+        if (fd) {
+            ::shutdown(fd.get(), SHUT_RDWR); // the broker's own, and nobody will serve it
+        }
+    }
+    end(Status::ok, now);
+    if (unanswered_ > 0) {
+        broker_.in_flight().leave(place_, link_.take_socket(), unanswered_);
+        unanswered_ = 0;
+    }
+}
+
+Statistics Offering::count() const noexcept {
+    return {used_, submitted_, completed_, fallbacks_, 0, 0, 0, 0, 0, 0};
+}
+
+} // namespace rp::handoff::session

@@ -1,0 +1,578 @@
+#include "session.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "../transport/endpoint.hpp"
+
+namespace rp::handoff::session {
+
+namespace {
+
+constexpr transport::Poller::Id input_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id output_id = transport::Poller::first_free_id + 1;
+constexpr int reads_at_once = 64;
+constexpr Duration longest_dial_pause = std::chrono::milliseconds(50);
+
+Status status_of_dial(int error) noexcept {
+    switch (cause_of_connect(error)) {
+    case Cause::backend_unavailable:
+        return error == ENOTSUP ? Status::unsupported : Status::unavailable;
+    default:
+        errno = error;
+        return Status::system;
+    }
+}
+
+} // namespace
+
+// ---- opening --------------------------------------------------------------------------------------------------------
+
+Session::Session(Config config, TimeSource &time, transport::Poller poller, std::size_t receive_capacity,
+                 std::size_t send_capacity)
+    : config_(std::move(config)), time_(time), poller_(std::move(poller)), link_(receive_capacity, send_capacity) {
+    peer_.service.reserve(max_service); // so that nothing throws later
+}
+
+Status Session::begin() {
+    const Instant now = time_.now();
+    open_until_ = after(now, config_.open_timeout);
+    if (!config_.path.empty()) {
+        return dial(now);
+    }
+    const Status status = take_connection();
+    if (status != Status::ok) {
+        link_.take_socket().release(); // still the caller's
+    }
+    return status;
+}
+
+Status Session::take_connection() noexcept {
+    if (const Status status = transport::check_connection(config_.connection_fd); status != Status::ok) {
+        return status;
+    }
+    link_.set_socket(UniqueFd(config_.connection_fd));
+    if (const Status status = transport::take_connection(link_.socket()); status != Status::ok) {
+        return status;
+    }
+    transport::identify_senders(link_.socket(), true);
+    return connected();
+}
+
+Status Session::dial(Instant now) {
+    if (!transport::is_valid_path(config_.path.c_str())) {
+        return Status::path_invalid;
+    }
+    transport::Dialled dialled = transport::dial_now(config_.path.c_str());
+    if (!dialled.socket) {
+        return status_of_dial(dialled.os_error);
+    }
+    link_.set_socket(std::move(dialled.socket));
+    dial_again_at_ = after(now, dial_pause_);
+    return dialled.os_error == 0 ? connected() : Status::ok;
+}
+
+Status Session::connected() {
+    if (!config_.path.empty()) { // a path names who bound it; nothing is said to anybody else
+        const auto peer = peer_credentials(link_.socket());
+        if (!peer || config_.peers.check(*peer, config_.peer_pid) != Cause::none) {
+            return Status::peer_rejected;
+        }
+    }
+    state_ = State::greeting;
+    return watch() ? greet() : Status::system;
+}
+
+void Session::dial_again(Instant now) {
+    const int error = transport::connect_again(link_.socket(), config_.path.c_str());
+    if (error == EAGAIN) {
+        dial_pause_ = std::min(dial_pause_ * 2, longest_dial_pause);
+        dial_again_at_ = after(now, dial_pause_);
+        return;
+    }
+    const Status status = error == 0 ? connected() : status_of_dial(error);
+    if (status != Status::ok) {
+        end(status, now);
+    }
+}
+
+Status Session::authenticate() {
+    transport::Ancillary &beside = link_.beside();
+    // What was sent before this side asked for it comes with the pid 0 and the overflow user id (unix(7)), which may be
+    // an allowed one.
+    if (!beside.sender || beside.foreign || (beside.sender->pid == 0 && !config_.peers.allows_anyone())) {
+        return Status::peer_rejected; // the kernel names nobody
+    }
+    const PeerCredentials sender{static_cast<std::uint32_t>(beside.sender->pid), beside.sender->uid,
+                                 beside.sender->gid};
+    if (beside.pidfd) {
+        peer_.pidfd_state = PidfdState::held;
+    } else if (beside.pidfd_error != 0) {
+        peer_.pidfd_state = beside.pidfd_error == ESRCH ? PidfdState::reaped : PidfdState::unavailable;
+    } else {
+        peer_.pidfd_state =
+            transport::identify_senders(link_.socket(), true).pidfd ? PidfdState::unavailable : PidfdState::unsupported;
+    }
+    if (config_.peers.check(sender, config_.peer_pid) != Cause::none ||
+        (config_.require_pidfd && peer_.pidfd_state != PidfdState::held)) {
+        return Status::peer_rejected;
+    }
+    peer_.credentials = sender;
+    peer_.pidfd = std::move(beside.pidfd);
+    transport::identify_senders(link_.socket(), false); // it would cost something with every message
+    return Status::ok;
+}
+
+void Session::opened() noexcept {
+    state_ = State::open;
+    opened_event_ = true;
+    announce();
+}
+
+// ---- the engine -----------------------------------------------------------------------------------------------------
+
+void Session::advance(Instant now) {
+    now_ = now;
+    if (state_ == State::dialling && is_due(dial_again_at_, now)) {
+        dial_again(now);
+    }
+    if ((state_ == State::dialling || state_ == State::greeting) && is_due(open_until_, now)) {
+        end(Status::timed_out, now);
+    }
+    on_time(now);
+    if (has_outlet()) {
+        const int error = link_.flush();
+        if (error != 0 && error != EAGAIN && error != ENOBUFS) {
+            on_broken_pipe(now);
+        }
+    }
+    if (state_ == State::open) {
+        pump(now);
+    }
+    close_if_done(now);
+    if (has_outlet()) {
+        watch_output(link_.has_unsent() || wants_output() || (closing_ && state_ == State::open && !goodbye_sent_));
+    }
+    wake_sleepers();
+}
+
+void Session::read_now(Instant now) {
+    for (int reads = 0; reads < reads_at_once && has_outlet() && !stalled_; ++reads) {
+        handle(link_.read(false, reads_control()), now);
+        if (!reads_again()) {
+            return;
+        }
+    }
+}
+
+void Session::handle(const Link::Read &read, Instant now) {
+    if (!has_outlet()) { // ended by another thread in the meantime
+        link_.beside().clear();
+        return;
+    }
+    switch (read.got) {
+    case Link::Got::nothing:
+        return;
+    case Link::Got::end:
+        end(peer_closing_ || half_closed_ ? Status::ok : Status::closed, now);
+        return;
+    case Link::Got::failed:
+        errno = read.os_error;
+        end(read.status, now);
+        return;
+    case Link::Got::bytes:
+        ++messages_received_;
+        parse(now);
+    }
+}
+
+void Session::parse(Instant now) {
+    now_ = now;
+    while (has_outlet()) {
+        const Result<Link::Frame> frame = link_.frame();
+        if (!frame) {
+            if (frame.error() != Status::frame_incomplete) {
+                end(frame.error(), now);
+            }
+            return;
+        }
+        Status status = Status::ok;
+        if (frame->header.kind == FrameKind::goodbye && state_ == State::open) {
+            if (!peer_closing_) {
+                peer_closing_ = true;
+                closing_event_ = on_goodbye(now);
+            }
+        } else {
+            status = state_ == State::greeting ? on_greeting(*frame) : on_frame(*frame);
+        }
+        if (status == Status::frame_incomplete) {
+            stall(true);
+            return;
+        }
+        if (status != Status::ok) {
+            end(status, now);
+            return;
+        }
+        link_.drop_frame();
+    }
+}
+
+void Session::stall(bool stalled) noexcept {
+    if (stalled != stalled_ && has_outlet()) {
+        stalled_ = stalled;
+        watch_or_end();
+    }
+}
+
+void Session::resume(Instant now) {
+    if (stalled_) {
+        stall(false);
+        parse(now);
+    }
+}
+
+void Session::end(Status why, Instant now) noexcept {
+    if (state_ == State::ended) {
+        return;
+    }
+    if (state_ != State::dialling) {
+        poller_.remove(link_.input());
+        poller_.remove(link_.output());
+    }
+    state_ = State::ended;
+    why_ = why;
+    on_end(why, now);
+    if (!reading_) {
+        link_.beside().clear(); // or else by the thread that reads
+    }
+    closed_event_ = true;
+    announce();
+    ::shutdown(link_.input(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(link_.output(), SHUT_RDWR);
+}
+
+// An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, which
+// has so long for it. The broker half-closes then, the backend may not: an offer may be on its way to it.
+void Session::close_if_done(Instant now) {
+    if (closing_ && (state_ == State::dialling || state_ == State::greeting) && is_done()) {
+        end(Status::ok, now);
+    }
+    if (state_ != State::open || !(closing_ || peer_closing_)) {
+        return;
+    }
+    const bool done = is_done();
+    if (!goodbye_sent_ && (closing_ || (done && is_first_to_end()))) {
+        send_goodbye();
+    }
+    if (!done || !goodbye_sent_ || link_.has_unsent()) {
+        close_until_ = end_of_time;
+        return;
+    }
+    if (close_until_ == end_of_time) {
+        close_until_ = after(now, config_.open_timeout);
+    }
+    if (is_first_to_end() && !half_closed_) {
+        half_closed_ = true;
+        ::shutdown(link_.output(), SHUT_WR);
+    }
+    if (is_due(close_until_, now)) {
+        end(Status::timed_out, now);
+    }
+}
+
+void Session::send_goodbye() noexcept {
+    if (link_.has_unsent()) {
+        return; // later
+    }
+    std::array<std::uint8_t, header_size> frame{};
+    encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
+    const int error = link_.send({frame.data(), frame.size()}).os_error;
+    goodbye_sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
+}
+
+void Session::announce() noexcept {
+    if (!inside_) {
+        nudge();
+    }
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
+}
+
+void Session::nudge() noexcept {
+    if (!nudged_) {
+        nudged_ = true;
+        poller_.nudge();
+    }
+}
+
+// Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
+void Session::wake_sleepers() noexcept {
+    if (wake_at() < std::max(told_until_, reader_until_)) {
+        nudge();
+        if (waiters_ > 0) {
+            readable_.notify_all();
+        }
+    }
+}
+
+Result<int> Session::fd() noexcept {
+    const Lock lock(mutex_);
+    asked_ = fd_given_ = true;
+    return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
+}
+
+void Session::watch_output(bool wanted) noexcept {
+    if (wanted != watching_output_) {
+        watching_output_ = wanted;
+        watch_or_end();
+    }
+}
+
+void Session::watch_or_end() noexcept {
+    if (!watch()) {
+        end(Status::system, now_);
+    }
+}
+
+// Brings the poller's set to what it should be: the input once somebody asked to be woken, since a descriptor in the set
+// costs a fiftieth of a handoff, and not while a frame has to wait; the output while something could not be sent.
+bool Session::watch() noexcept {
+    if (!has_outlet()) {
+        return true;
+    }
+    const bool one = link_.input() == link_.output();
+    return watch(poller_, link_.input(), input_id, input_watch_, {asked_ && !stalled_, one && watching_output_}) &&
+           (one || watch(poller_, link_.output(), output_id, output_watch_, {false, watching_output_}));
+}
+
+// What is not wanted is not in the set either: epoll(7) reports a hang-up also to who did not ask.
+bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
+                    Watch wanted) noexcept {
+    if (present == wanted) {
+        return true;
+    }
+    if (wanted == Watch{}) {
+        poller.remove(fd);
+    } else if (present == Watch{} && !poller.add(fd, id)) {
+        return false;
+    } else {
+        poller.enable(fd, id, wanted.input, wanted.output);
+    }
+    present = wanted;
+    return true;
+}
+
+Status Session::read_from(UniqueFd input) noexcept {
+    poller_.remove(link_.input());
+    input_watch_ = {};
+    asked_ = fd_given_; // who waited for the hellos may do nothing but blocking handoffs from now on
+    link_.read_from(std::move(input));
+    return watch() ? Status::ok : Status::system;
+}
+
+// ---- waiting --------------------------------------------------------------------------------------------------------
+
+Instant Session::wake_at() const noexcept {
+    switch (state_) {
+    case State::dialling:
+        return std::min({dial_again_at_, open_until_, nearest_deadline()});
+    case State::greeting:
+        return std::min(open_until_, nearest_deadline());
+    case State::open:
+        return std::min(close_until_, nearest_deadline());
+    default:
+        return end_of_time;
+    }
+}
+
+Instant Session::next_deadline() noexcept {
+    const Lock lock(mutex_);
+    return told_until_ = wake_at();
+}
+
+Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
+    if (reading_) {
+        ++waiters_;
+        // The reader may be gone for longer than this thread's own time.
+        if (until == end_of_time || !time_.is_real()) {
+            readable_.wait(lock);
+        } else {
+            readable_.wait_until(lock, to_steady(until));
+        }
+        --waiters_;
+        lock.unlock();
+        const Instant now = time_.now();
+        lock.lock();
+        return now;
+    }
+    reading_ = true;
+    const bool control = reads_control();
+    direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
+    reader_until_ = direct ? Instant() : until;
+    if (!direct) {
+        asked_ = true;
+        watch_or_end();
+    }
+    Link::Read read{Link::Got::nothing, Status::ok, 0};
+    Wait waited = Wait::ready;
+    lock.unlock();
+    Instant now{};
+    if (direct) {
+        link_.set_timeout(elapsed(time_.now(), until));
+        read = link_.read(true, control);
+        now = time_.now();
+    } else {
+        waited = time_.wait(poller_.fd(), POLLIN, until);
+        now = time_.now();
+        if (waited == Wait::timed_out) {
+            now = std::max(now, until); // also with a clock that stands still
+        }
+    }
+    lock.lock();
+    reading_ = false;
+    reader_until_ = Instant();
+    inside_ = inside;
+    if (direct) {
+        handle(read, now);
+        if (reads_again()) {
+            read_now(now);
+        }
+    } else if (waited == Wait::ready) {
+        if (nudged_) {
+            nudged_ = false;
+            poller_.take_nudge();
+        }
+        read_now(now);
+    }
+    inside_ = false;
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
+    return now;
+}
+
+void Session::process() {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    inside_ = true;
+    draining_ = false;
+    told_until_ = Instant();
+    if (nudged_) {
+        nudged_ = false;
+        poller_.take_nudge();
+    }
+    if (!reading_) {
+        read_now(now);
+    }
+    advance(now);
+    inside_ = false;
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
+}
+
+bool Session::wait(std::optional<Duration> timeout) {
+    Instant now = time_.now();
+    const Instant until = timeout ? after(now, *timeout) : end_of_time;
+    Lock lock(mutex_);
+    draining_ = false;
+    for (bool has_read = false;; has_read = true) {
+        inside_ = true;
+        if (is_due(until, now) && !has_read && !reading_) {
+            read_now(now);
+            has_read = true;
+        }
+        advance(now);
+        inside_ = false;
+        if (event_ready()) {
+            return true;
+        }
+        if (state_ == State::ended || is_due(until, now)) {
+            return false;
+        }
+        now = pause(lock, std::min(until, wake_at()), may_block_in_read(), true);
+    }
+}
+
+void Session::flush() {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    if (state_ == State::open) {
+        advance(now);
+    } else {
+        wake_sleepers(); // a submit before the hellos
+    }
+}
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+bool Session::event_ready() const noexcept {
+    return opened_event_ || has_event() || closing_event_ || closed_event_;
+}
+
+bool Session::next_event(Event &event) {
+    if (take_next(event)) {
+        return true;
+    }
+    flush();
+    return false;
+}
+
+bool Session::take_next(Event &event) {
+    const Lock lock(mutex_);
+    draining_ = true;
+    if (opened_event_) {
+        opened_event_ = false;
+        event.kind = Event::Kind::opened;
+        return true;
+    }
+    if (take_event(event)) {
+        return true;
+    }
+    if (closing_event_) {
+        closing_event_ = false;
+        event.kind = Event::Kind::closing;
+        return true;
+    }
+    if (closed_event_) {
+        closed_event_ = false;
+        event.kind = Event::Kind::closed;
+        event.status = why_;
+        return true;
+    }
+    draining_ = false;
+    return false;
+}
+
+void Session::close() {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
+    closing_ = true;
+    advance(now);
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
+}
+
+const Peer *Session::peer() noexcept {
+    const Lock lock(mutex_);
+    return peer_.max_in_flight > 0 ? &peer_ : nullptr;
+}
+
+Statistics Session::statistics() noexcept {
+    const Lock lock(mutex_);
+    Statistics counted = count();
+    counted.messages_sent = link_.messages_sent();
+    counted.messages_received = messages_received_;
+    return counted;
+}
+
+bool Session::can_be_freed() noexcept {
+    return Lock(mutex_, std::try_to_lock).owns_lock();
+}
+
+} // namespace rp::handoff::session

@@ -1,0 +1,219 @@
+"""Passing a connected socket from Python to Python, and learning that it was taken: python_peers.py LIBRARY ROUNDS SAMPLES
+
+socket.send_fds with an answer of one byte; multiprocessing.reduction's send_handle with one over the Connection; and ours,
+one blocking handoff over a session, through ctypes. By turns; prints a JSON record for each that is not ours. The
+latencies of all are taken in the same way, by the giving side.
+"""
+import ctypes
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import socket
+import sys
+import time
+from ctypes import POINTER, byref, c_char_p, c_int32, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
+from multiprocessing import reduction
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "consumers" / "python"))
+import rp_handoff  # noqa: E402
+from rp_handoff import FOREVER, Outcome, Sized, Token  # noqa: E402
+
+EVENT_OFFER = 3
+
+
+class SessionOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("peer_flags", c_uint32),
+        ("peer_uids", POINTER(c_uint32)),
+        ("peer_uid_count", c_uint32),
+        ("peer_pid", c_uint32),
+        ("socket_path", c_char_p),
+        ("connection_fd", c_int32),
+        ("max_in_flight", c_uint32),
+        ("service_name", c_char_p),
+        ("open_timeout_ns", c_uint64),
+        ("max_queued_bytes", c_uint32),
+        ("reserved", c_uint32),
+        ("now", c_void_p),
+        ("wait", c_void_p),
+        ("time_user_data", c_void_p),
+    ]
+
+
+class Event(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("kind", c_int32),
+        ("status", c_int32),
+        ("ownership", c_int32),
+        ("fd", c_int32),
+        ("reserved", c_uint32),
+        ("id", c_uint64),
+        ("user_data", c_uint64),
+        ("offer", c_void_p),
+    ]
+
+
+class Submission(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("fd", c_int32),
+        ("flags", c_uint32),
+        ("metadata_length", c_uint32),
+        ("metadata", POINTER(c_uint8)),
+        ("early", POINTER(c_uint8)),
+        ("early_length", c_uint32),
+        ("prologue_length", c_uint32),
+        ("prologue", POINTER(c_uint8)),
+        ("timeout_ns", c_uint64),
+        ("correlation_id", c_uint64),
+        ("user_data", c_uint64),
+        ("token", Token),
+    ]
+
+
+SESSION_FUNCTIONS = {
+    "session_open": (c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_receive": (POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_wait": (c_void_p, c_uint64),
+    "session_next_event": (c_void_p, POINTER(Event), POINTER(Outcome)),
+    "session_execute": (c_void_p, POINTER(Submission), POINTER(Outcome)),
+}
+
+
+def load(path):
+    library = rp_handoff.Library(path)
+    for name, arguments in SESSION_FUNCTIONS.items():
+        function = getattr(library.dll, "rp_handoff_" + name)
+        function.restype = c_int32
+        function.argtypes = arguments
+        setattr(library, name, function)
+    return library
+
+
+# ---- who takes: each in a process of its own, until it is killed ------------------------------------------------------
+
+
+def take_offers(library, end):
+    session, adopted, event = c_void_p(), c_int32(), Event()
+    library.check(library.session_receive(SessionOptions(connection_fd=end.detach()), session))
+    while True:
+        library.check(library.session_wait(session, FOREVER))
+        while library.session_next_event(session, event, None) == 1:
+            if event.kind == EVENT_OFFER:
+                library.check(library.offer_accept(event.offer, adopted))
+                os.close(adopted.value)
+                library.offer_destroy(event.offer)
+
+
+def take_fds(end):
+    while True:
+        _, fds, _, _ = socket.recv_fds(end, 1, 1)
+        os.close(fds[0])
+        end.send(b"k")
+
+
+def take_handles(connection):
+    while True:
+        os.close(reduction.recv_handle(connection))
+        connection.send_bytes(b"k")
+
+
+# ---- who gives --------------------------------------------------------------------------------------------------------
+
+
+def giver_of_offers(library, broker, end, fd):
+    session, outcome, submission = c_void_p(), Outcome(), Submission(fd=fd)
+    library.check(library.session_open(broker.pointer, SessionOptions(connection_fd=end.detach()), session))
+
+    def give():
+        library.check(library.session_execute(session, byref(submission), byref(outcome)))
+        assert outcome.result == rp_handoff.COMPLETED
+
+    return give
+
+
+def giver_of_fds(end, fd):
+    def give():
+        socket.send_fds(end, [b"d"], [fd])
+        assert end.recv(1) == b"k"
+
+    return give
+
+
+def giver_of_handles(connection, fd, pid):
+    def give():
+        reduction.send_handle(connection, fd, pid)
+        assert connection.recv_bytes() == b"k"
+
+    return give
+
+
+def in_a_process(body, *arguments):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            body(*arguments)
+        finally:
+            os._exit(1)
+    return pid
+
+
+class Side:
+    def __init__(self, name, give):
+        self.name, self.give = name, give
+        self.p50_ns, self.p99_ns = [], []
+
+    def round(self, samples):
+        elapsed, give, now = [], self.give, time.monotonic_ns
+        for _ in range(samples):
+            start = now()
+            give()
+            elapsed.append(now() - start)
+        elapsed.sort()
+        self.p50_ns.append(elapsed[-(-samples * 50 // 100) - 1])
+        self.p99_ns.append(elapsed[-(-samples * 99 // 100) - 1])
+
+    def json(self):
+        return {"name": self.name, "p50_ns": self.p50_ns, "p99_ns": self.p99_ns}
+
+
+def tcp_connection():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        return client, listener.accept()[0]
+
+
+def main(path, rounds, samples):
+    library = load(path)
+    connection = tcp_connection()
+    fd = connection[1].fileno()
+    (giving, taking), (giving_fds, taking_fds) = socket.socketpair(), socket.socketpair()
+    giving_handles, taking_handles = multiprocessing.Pipe()
+    pids = [in_a_process(take_offers, library, taking), in_a_process(take_fds, taking_fds),
+            in_a_process(take_handles, taking_handles)]
+    try:
+        with library.broker() as broker:
+            ours, *others = sides = [
+                Side("session, from Python", giver_of_offers(library, broker, giving, fd)),
+                Side("Python socket.send_fds", giver_of_fds(giving_fds, fd)),
+                Side("Python multiprocessing.reduction", giver_of_handles(giving_handles, fd, pids[2]))]
+            for side in sides:
+                side.give()
+            for _ in range(rounds):
+                for side in sides:
+                    side.round(samples)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    for other in others:
+        print(json.dumps({"row": "peers", "pinning": "unpinned", "rounds": rounds, "samples": samples,
+                          "ours": ours.json(), "reference": other.json()}))
+
+
+main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

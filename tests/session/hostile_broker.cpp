@@ -1,0 +1,411 @@
+// A broker that does what it should not. The backend ends the session, keeps none of what it was sent, and adopts nothing
+// that was not offered to it as the ledger says.
+#include <random>
+#include <sys/mman.h>
+
+#include "descriptors.hpp"
+#include "hand.hpp"
+
+using namespace rp::test;
+using hand::Page;
+
+namespace {
+
+constexpr std::uint32_t slots = hand::BackendScene::slots;
+constexpr int all_seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+
+void check_broken_off(const Session &receiving, std::int32_t status = RP_HANDOFF_ERR_PROTOCOL) {
+    turn({&receiving});
+    const Event event = take_event(receiving);
+    CHECK(event.kind == RP_HANDOFF_EVENT_CLOSED);
+    CHECK(event.status == status);
+    CHECK(take_event(receiving).kind == 0);
+}
+
+// A backend's session that has not heard anything yet.
+struct Fresh {
+    SocketPair pair; // a: the broker's end
+    Session receiving = receive_over(std::move(pair.b));
+
+    void say(const Bytes &bytes, const std::vector<int> &fds = {}) const { hand::send_with(pair.a.get(), bytes, fds); }
+    void say_hello() const {
+        say(hello_of_broker().framed());
+        turn({&receiving});
+        REQUIRE(hand::receive_frame(pair.a.get()).kind == hand::hello);
+    }
+    void say_ledger(const Bytes &frame, const UniqueFd &file) const {
+        const SocketPair answers;
+        say(frame, {file.get(), answers.b.get()});
+    }
+    static hand::Hello hello_of_broker() {
+        hand::Hello own;
+        own.role = hand::as_broker;
+        return own;
+    }
+};
+
+Bytes ledger_frame(std::uint32_t count) {
+    return hand::frame(hand::ledger, 0, hand::Writer().number(count).done());
+}
+
+// A ledger that comes as this descriptor is refused with the session, and not kept.
+void check_refused_as_ledger(const UniqueFd &file, std::int32_t status = RP_HANDOFF_ERR_PROTOCOL) {
+    const Fresh fresh;
+    fresh.say_hello();
+    const std::size_t before = open_descriptors().size();
+    fresh.say_ledger(ledger_frame(slots), file);
+    check_broken_off(fresh.receiving, status);
+    CHECK(open_descriptors().size() <= before);
+}
+
+// Frames that a broker must not send in an open session; with one descriptor.
+std::vector<Bytes> wrong_frames(const hand::Offer &right) {
+    const auto changed = [&](auto change) {
+        hand::Offer offer;
+        offer.slot = right.slot;
+        offer.ticket = right.ticket;
+        offer.token = right.token;
+        change(offer);
+        return hand::frame(hand::offers, 1, offer.item());
+    };
+    Bytes trailing = right.item();
+    trailing.push_back(0);
+    Bytes cut = right.item();
+    cut.pop_back();
+    return {
+        changed([](hand::Offer &offer) { offer.slot = slots; }),
+        changed([](hand::Offer &offer) { offer.slot = UINT32_MAX; }),
+        changed([](hand::Offer &offer) { offer.ticket = 0; }),
+        changed([](hand::Offer &offer) { offer.ticket = std::uint64_t{1} << 61U; }),
+        changed([](hand::Offer &offer) { offer.ticket = UINT64_MAX; }),
+        changed([](hand::Offer &offer) { offer.metadata = Bytes(4097); }),
+        changed([](hand::Offer &offer) { offer.prologue = Bytes(4097); }),
+        changed([](hand::Offer &offer) { offer.early = Bytes(65537); }),
+        hand::frame(hand::offers, 1, trailing),
+        hand::frame(hand::offers, 1, cut),
+        hand::frame(hand::offers, 1, {}),
+        hand::frame(hand::offers, 0, right.item()),
+        hand::frame(hand::answers, 1, hand::Answer{}.item()),
+        hand::frame(0, 1, right.item()),
+        hand::frame(77, 1, right.item()),
+        Fresh::hello_of_broker().framed(),
+        ledger_frame(slots),
+        hand::Writer().bytes({'r', hand::offers, 1, 0}).number(std::uint32_t{80 * 1024 - 7}).done(),
+        {0},
+        {'q', 0, 0, 0, 0, 0, 0, 0},
+        Bytes(100, 1),
+    };
+}
+
+} // namespace
+
+TEST_CASE("a hello that is none, or of no common version, or by the wrong side, is the end") {
+    hand::Hello backend = Fresh::hello_of_broker();
+    backend.role = hand::as_backend;
+    hand::Hello nobody = backend;
+    nobody.role = 3;
+    hand::Hello later = Fresh::hello_of_broker();
+    later.min_version = 2;
+    later.max_version = 9;
+    hand::Hello earlier = Fresh::hello_of_broker();
+    earlier.min_version = earlier.max_version = 0;
+    hand::Hello nothing = Fresh::hello_of_broker();
+    nothing.max_in_flight = 0;
+    hand::Hello long_name = Fresh::hello_of_broker();
+    long_name.service = std::string(256, 's');
+    hand::Hello not_utf8 = Fresh::hello_of_broker();
+    not_utf8.service = "\xFF";
+    Bytes cut = Fresh::hello_of_broker().body();
+    cut.pop_back();
+    for (const Bytes &bytes :
+         {backend.framed(), nobody.framed(), later.framed(), earlier.framed(), nothing.framed(), long_name.framed(),
+          not_utf8.framed(), hand::frame(hand::hello, 0, cut), hand::frame(hand::hello, 0, {}), ledger_frame(slots),
+          hand::frame(hand::goodbye, 0, {}), hand::frame(hand::offers, 1, hand::Offer().item()), Bytes{'x'}}) {
+        const Fresh fresh;
+        fresh.say(bytes);
+        check_broken_off(fresh.receiving);
+        CHECK(hand::receive_frame(fresh.pair.a.get()).kind == 0); // not a word
+    }
+}
+
+TEST_CASE("a hello of a later version that still speaks this one, with more to say, is good") {
+    const Fresh fresh;
+    hand::Hello hello = Fresh::hello_of_broker();
+    hello.min_version = 1;
+    hello.max_version = 7;
+    hello.service = std::string(255, 's');
+    hello.more = Bytes(1000, 7);
+    fresh.say(hello.framed());
+    turn({&fresh.receiving});
+    CHECK(hand::receive_frame(fresh.pair.a.get()).kind == hand::hello);
+    const UniqueFd file = hand::memory(slots * 64);
+    fresh.say_ledger(ledger_frame(slots), file);
+    turn({&fresh.receiving});
+    CHECK(take_event(fresh.receiving).kind == RP_HANDOFF_EVENT_OPENED);
+    auto peer = sized<rp_handoff_session_peer>();
+    CHECK(rp_handoff_session_peer_get(fresh.receiving.get(), &peer) == RP_HANDOFF_OK);
+    CHECK(std::string(peer.service_name) == hello.service);
+}
+
+TEST_CASE("offers without a ledger, descriptors beside the hello, and other than two for a ledger are the end") {
+    const UniqueFd file = hand::memory(slots * 64);
+    const SocketPair answers;
+    for (int how = 0; how < 6; ++how) {
+        CAPTURE(how);
+        const Fresh fresh;
+        ClientConnection client;
+        if (how == 0) {
+            fresh.say(Fresh::hello_of_broker().framed(), {client.fd.get()});
+            turn({&fresh.receiving});
+            fresh.say_ledger(ledger_frame(slots), file);
+        } else {
+            fresh.say_hello();
+        }
+        if (how == 1) {
+            fresh.say(hand::frame(hand::offers, 1, hand::Offer().item()), {client.fd.get()});
+        } else if (how == 2) {
+            fresh.say(ledger_frame(slots), {file.get(), answers.b.get(), client.fd.get()});
+        } else if (how == 3) {
+            fresh.say(ledger_frame(slots), {file.get()});
+        } else if (how == 4) {
+            fresh.say(ledger_frame(slots));
+        } else if (how == 5) {
+            fresh.say(Fresh::hello_of_broker().framed());
+        }
+        client.fd.reset();
+        check_broken_off(fresh.receiving);
+        CHECK(is_at_end(client.client.get()));
+    }
+}
+
+TEST_CASE("what comes for the answers and is no connected stream socket of the Unix kind is refused") {
+    const UniqueFd file = hand::memory(slots * 64);
+    const Directory directory;
+    const UniqueFd not_connected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const UniqueFd listening = listener_at(directory / "listening");
+    const SocketPair packets(SOCK_SEQPACKET);
+    const Front front(ClientKind::tcp);
+    const UniqueFd tcp = front.connect();
+    const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (const int fd : {not_connected.get(), listening.get(), packets.a.get(), tcp.get(), null.get(), file.get()}) {
+        const Fresh fresh;
+        fresh.say_hello();
+        fresh.say(ledger_frame(slots), {file.get(), fd});
+        check_broken_off(fresh.receiving);
+    }
+}
+
+TEST_CASE("a ledger of no slots, of too many, or of another size than it says, is the end") {
+    const UniqueFd file = hand::memory(slots * 64);
+    for (const std::uint32_t count : {0U, 1U, slots - 1, slots + 1, 4097U, UINT32_MAX, (1U << 26U) + slots}) {
+        CAPTURE(count);
+        const Fresh fresh;
+        fresh.say_hello();
+        fresh.say_ledger(ledger_frame(count), file);
+        check_broken_off(fresh.receiving);
+    }
+}
+
+TEST_CASE("a ledger that could still be resized, or is no memory of this kind, is refused before it is mapped") {
+    for (const int seals : {0, F_SEAL_GROW | F_SEAL_SEAL, F_SEAL_SHRINK | F_SEAL_SEAL, F_SEAL_GROW | F_SEAL_SHRINK}) {
+        check_refused_as_ledger(hand::memory(slots * 64, seals));
+    }
+    const Directory directory;
+    UniqueFd file(open((directory / "file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(ftruncate(file.get(), slots * 64) == 0);
+    check_refused_as_ledger(file);
+    SocketPair pair;
+    check_refused_as_ledger(pair.a);
+    check_refused_as_ledger(UniqueFd(open("/dev/zero", O_RDWR | O_CLOEXEC)));
+    check_refused_as_ledger(UniqueFd(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    int ends[2];
+    REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+    const UniqueFd write_end(ends[1]);
+    check_refused_as_ledger(UniqueFd(ends[0]));
+    if (UniqueFd shared(open("/dev/shm/rp_handoff_test", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)); shared) {
+        unlink("/dev/shm/rp_handoff_test");
+        REQUIRE(ftruncate(shared.get(), slots * 64) == 0);
+        check_refused_as_ledger(shared);
+    }
+}
+
+TEST_CASE("a ledger that cannot be written to, or of huge pages, is refused") {
+    check_refused_as_ledger(hand::memory(slots * 64, all_seals | F_SEAL_WRITE), RP_HANDOFF_ERR_SYSTEM);
+    const UniqueFd writable = hand::memory(slots * 64);
+    const std::string path = "/proc/self/fd/" + std::to_string(writable.get());
+    check_refused_as_ledger(UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), RP_HANDOFF_ERR_SYSTEM);
+
+    UniqueFd huge(memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB));
+    constexpr std::uint32_t enough = 4096 * 8; // two megabytes
+    if (huge && ftruncate(huge.get(), enough * 64) == 0 && fcntl(huge.get(), F_ADD_SEALS, all_seals) == 0) {
+        check_refused_as_ledger(huge); // of another size, too, since there may be 4096 slots at most
+    }
+}
+
+TEST_CASE("frames that a broker must not send end the session, and the descriptor that came along is closed") {
+    const std::size_t count = wrong_frames({}).size();
+    for (std::size_t i = 0; i < count; ++i) {
+        CAPTURE(i);
+        hand::BackendScene scene;
+        ClientConnection client;
+        scene.say(wrong_frames(scene.make_offer())[i], {client.fd.get()});
+        client.fd.reset();
+        Event event = scene.next_event();
+        if (event.kind == RP_HANDOFF_EVENT_OFFER) { // a good one, with something wrong behind it
+            event = take_event(scene.receiving);
+        }
+        CHECK(event.kind == RP_HANDOFF_EVENT_CLOSED);
+        CHECK(event.status == RP_HANDOFF_ERR_PROTOCOL);
+        CHECK(is_at_end(client.client.get()));
+    }
+}
+
+TEST_CASE("more offers than the backend said that it takes are the end; what it had is refused or revoked as ever") {
+    auto options = sized<rp_handoff_session_options>();
+    options.max_in_flight = 3;
+    hand::BackendScene scene(options);
+    ClientConnection clients[4];
+    for (std::uint32_t i = 0; i < 4; ++i) {
+        scene.send_offer(scene.make_offer(i), clients[i].fd.get());
+    }
+    scene.turn();
+    for (std::uint32_t i = 0; i < 3; ++i) {
+        const Event event = take_event(scene.receiving);
+        REQUIRE(event.kind == RP_HANDOFF_EVENT_OFFER);
+        const UniqueFd adopted = accept_offer(event.offer, RP_HANDOFF_ACK_UNDELIVERED);
+        CHECK(are_joined(adopted.get(), clients[i].client.get()));
+    }
+    check_broken_off(scene.receiving);
+}
+
+TEST_CASE("an offer whose token is not the ledger's is a violation, unless the slot was used again: then it is lost") {
+    for (const bool used_again : {false, true}) {
+        hand::BackendScene scene;
+        ClientConnection client;
+        hand::Offer offer = scene.make_offer();
+        scene.send_offer(offer, client.fd.get());
+        client.fd.reset();
+        const Event event = scene.next_event();
+        if (used_again) {
+            scene.make_offer(offer.slot);
+        } else {
+            offer.token = token_of(200);
+            scene.page.put_token(offer);
+        }
+        accept_offer(event.offer, used_again ? RP_HANDOFF_ERR_REVOKED : RP_HANDOFF_ERR_PROTOCOL);
+        CHECK(is_at_end(client.client.get()));
+        CHECK((scene.page.of_slot(offer.slot) & 7U) == Page::pending);
+        if (used_again) {
+            CHECK(take_event(scene.receiving).kind == 0);
+            const std::vector<hand::Answer> answers = scene.hear_answers();
+            CHECK(answers == std::vector<hand::Answer>{{offer.slot, offer.ticket, hand::lost, ""}});
+        } else {
+            check_broken_off(scene.receiving);
+        }
+    }
+}
+
+TEST_CASE("an offer is adopted only if the word is exactly that of its ticket, pending") {
+    for (std::uint64_t state = 0; state < 8; ++state) {
+        for (const std::uint64_t ticket_off : {UINT64_MAX, std::uint64_t{0}, std::uint64_t{1}}) {
+            CAPTURE(state);
+            CAPTURE(ticket_off);
+            hand::BackendScene scene;
+            ClientConnection client;
+            const hand::Offer offer = scene.make_offer();
+            const std::uint64_t word = Page::word_of(offer.ticket + ticket_off, state);
+            scene.page.of_slot(offer.slot) = word;
+            scene.send_offer(offer, client.fd.get());
+            const Event event = scene.next_event();
+            const bool right = state == Page::pending && ticket_off == 0;
+            const UniqueFd adopted = accept_offer(event.offer, right ? RP_HANDOFF_OK : RP_HANDOFF_ERR_REVOKED);
+            const std::uint64_t expected = right ? Page::word_of(offer.ticket, Page::adopted) : word;
+            CHECK(scene.page.of_slot(offer.slot) == expected);
+            CHECK(take_event(scene.receiving).kind == 0);
+            CHECK(scene.hear_answers()[0].verdict == (right ? hand::adopted : hand::lost));
+        }
+    }
+}
+
+TEST_CASE("an offer that is refused writes the word only if that is exactly its ticket, pending") {
+    for (std::uint64_t state = 0; state < 8; ++state) {
+        hand::BackendScene scene;
+        ClientConnection client;
+        const hand::Offer offer = scene.make_offer();
+        scene.page.put(offer, state);
+        scene.send_offer(offer, client.fd.get());
+        client.fd.reset();
+        const Event event = scene.next_event();
+        CHECK(rp_handoff_offer_refuse(event.offer.get(), "no") == RP_HANDOFF_OK);
+        CHECK(is_at_end(client.client.get()));
+        const std::uint64_t expected = state == Page::pending ? std::uint64_t{Page::refused} : state;
+        CHECK(scene.page.of_slot(offer.slot) == Page::word_of(offer.ticket, expected));
+        CHECK(take_event(scene.receiving).kind == 0);
+        CHECK(scene.hear_answers() == std::vector<hand::Answer>{{offer.slot, offer.ticket, hand::refused, "no"}});
+    }
+}
+
+TEST_CASE("the same offer twice is adopted once") {
+    hand::BackendScene scene;
+    ClientConnection client;
+    const hand::Offer offer = scene.make_offer();
+    scene.send_offer(offer, client.fd.get());
+    scene.send_offer(offer, client.fd.get());
+    scene.turn();
+    const Event first = take_event(scene.receiving);
+    const Event second = take_event(scene.receiving);
+    const UniqueFd adopted = accept_offer(second.offer);
+    accept_offer(first.offer, RP_HANDOFF_ERR_REVOKED);
+}
+
+TEST_CASE("a broker that scribbles over the page and punches holes in it all the time only loses its own offers") {
+    hand::BackendScene scene;
+    Child scribbler([&](const Wire &wire) {
+        std::mt19937_64 random(2);
+        wire.say('r');
+        for (;;) {
+            scene.page.word(random() % scene.page.words()) =
+                random() % 2 == 0 ? random() : Page::word_of(random() % 64, random() % 8);
+            if (random() % 1000 == 0) {
+                fallocate(scene.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, slots * 64);
+            }
+        }
+    });
+    REQUIRE(scribbler.hear() == 'r');
+    for (std::uint32_t round = 0; round < 500; ++round) {
+        ClientConnection client;
+        scene.send_offer(scene.make_offer(round % slots), client.fd.get());
+        Event event = scene.next_event();
+        if (event.kind != RP_HANDOFF_EVENT_OFFER) {
+            break; // a violation was found out
+        }
+        std::int32_t fd = -1;
+        const std::int32_t status = rp_handoff_offer_accept(event.offer.get(), &fd);
+        CHECK((status == RP_HANDOFF_OK || status == RP_HANDOFF_ERR_REVOKED || status == RP_HANDOFF_ERR_PROTOCOL));
+        CHECK((fd >= 0) == (status == RP_HANDOFF_OK));
+        const UniqueFd adopted(fd);
+        event = take_event(scene.receiving);
+        CHECK((event.kind == RP_HANDOFF_EVENT_CLOSED) == (status == RP_HANDOFF_ERR_PROTOCOL));
+        if (event.kind == RP_HANDOFF_EVENT_CLOSED) {
+            break;
+        }
+        CHECK(scene.hear_answers().size() == 1);
+    }
+}
+
+TEST_CASE("a broker that reads no answers and goes on offering is broken off before it costs more than was agreed") {
+    auto options = sized<rp_handoff_session_options>();
+    options.max_in_flight = 8;
+    hand::BackendScene scene(options);
+    const ClientConnection client;
+    Event event;
+    int rounds = 0;
+    while (event.kind != RP_HANDOFF_EVENT_CLOSED) {
+        REQUIRE(++rounds < 100'000);
+        scene.send_offer(scene.make_offer(), client.fd.get());
+        for (event = scene.next_event(); event.kind == RP_HANDOFF_EVENT_OFFER; event = take_event(scene.receiving)) {
+            CHECK(rp_handoff_offer_refuse(event.offer.get(), std::string(255, 'n').c_str()) >= 0);
+        }
+    }
+    CHECK(event.status == RP_HANDOFF_ERR_PROTOCOL);
+}
