@@ -859,8 +859,8 @@ typedef struct rp_handoff_session_options {
 /* Begins a session as the broker, without waiting: dials the path or TAKES ON SUCCESS the descriptor. Submits are
  * accepted at once and sent when the hellos are through, which the event OPENED tells; if it does not come to that,
  * the event CLOSED. Uses `broker` for tokens, time, bounds and counters; it has to be destroyed later than this.
- * ERR_UNAVAILABLE (nobody listens there), ERR_PEER_REJECTED, ERR_PATH_INVALID, ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED,
- * ERR_NO_MEMORY, ERR_SYSTEM. */
+ * ERR_UNAVAILABLE (nobody listens there), ERR_CLOSED (who was connected has gone), ERR_PEER_REJECTED, ERR_PATH_INVALID,
+ * ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_SYSTEM. */
 RP_HANDOFF_API int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
                                                rp_handoff_session **out_session);
 
@@ -877,7 +877,8 @@ RP_HANDOFF_API void rp_handoff_session_destroy(rp_handoff_session *session);
 
 /* Begins an orderly end, without waiting: no further submits; what is in flight runs to its outcome; then both sides
  * close, and the event CLOSED with status RP_HANDOFF_OK comes last. The backend may call it too: then the broker's
- * submits are ERR_CLOSED, and what it had not sent yet comes back as BROKER. */
+ * submits are ERR_CLOSED, and what it had not sent yet comes back as BROKER. A peer that does not do its part within
+ * open_timeout_ns after this side did makes it ERR_TIMED_OUT. */
 RP_HANDOFF_API int32_t rp_handoff_session_close(rp_handoff_session *session);
 
 /* A descriptor (borrowed, close-on-exec) to watch, the poll(2) events to watch it for (POLLIN, always), and the

@@ -258,7 +258,9 @@ void Receiving::release(Index i) noexcept {
         lock.lock();
     }
     Place &place = places_[i];
-    if (in_forked_child()) {
+    // The rest is this process's own memory. To ask takes a system call.
+    const bool reaches_out = place.phase == Phase::given || !draining_ || stalled_;
+    if (reaches_out && in_forked_child()) {
         place.fd.reset();
         return;
     }

@@ -321,7 +321,7 @@ void Session::wake_sleepers() noexcept {
 
 Result<int> Session::fd() noexcept {
     const Lock lock(mutex_);
-    asked_ = true;
+    asked_ = fd_given_ = true;
     return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
 }
 
@@ -369,6 +369,7 @@ bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id,
 Status Session::read_from(UniqueFd input) noexcept {
     poller_.remove(link_.input());
     input_watch_ = {};
+    asked_ = fd_given_; // who waited for the hellos may do nothing but blocking handoffs from now on
     link_.read_from(std::move(input));
     return watch() ? Status::ok : Status::system;
 }

@@ -209,6 +209,7 @@ class Session {
     Instant told_until_{};   // what next_deadline said, until the next process
     Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before
     bool asked_ = false;     // somebody watches the poller
+    bool fd_given_ = false;  // to the caller, for good
     Watch input_watch_;      // what is in its set
     Watch output_watch_;
     bool watching_output_ = false;

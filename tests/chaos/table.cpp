@@ -65,7 +65,8 @@ std::uint32_t Table::life_of(std::uint32_t pid, Role role) noexcept {
 }
 
 void Table::note_death(std::uint32_t life) {
-    lives_[life].death = ++deaths;
+    std::uint32_t none = 0; // its own and the schedule's may come together
+    lives_[life].death.compare_exchange_strong(none, ++deaths);
     lives_[life].fate = Fate::killed;
 }
 

@@ -290,7 +290,7 @@ TEST_CASE(
     scene.send_offer(offers[1], client.fd.get());
     scene.turn();
     scene.page.put(offers[0], hand::Page::revoked);
-    scene.connection.reset(); // the broker is gone, and had not revoked the other one
+    scene.close(); // the broker is gone, and had not revoked the other one
     scene.turn();
     const Event revoked = take_event(scene.receiving);
     const Event pending = take_event(scene.receiving);

@@ -277,18 +277,17 @@ class Page {
     Word *words_ = nullptr;
 };
 
-// A backend that does nothing by itself.
+// A backend that does nothing by itself. From the ledger on it hears on the connection and speaks on another socket.
 class Backend {
   public:
     explicit Backend(UniqueFd fd) noexcept : connection(std::move(fd)) {}
 
-    // Once it was told, it writes to a socket of its own.
-    int output() const { return answer_socket ? answer_socket.get() : connection.get(); }
+    int output() const { return answers ? answers.get() : connection.get(); }
     void say(const Bytes &bytes) const { write_all(output(), bytes); }
     Received hear() const { return receive_frame(connection.get()); }
-    void hang_up() {
+    void close() {
         connection.reset();
-        answer_socket.reset();
+        answers.reset();
     }
 
     void hear_hello() const { REQUIRE(hear().kind == hello); }
@@ -298,7 +297,7 @@ class Backend {
         REQUIRE(received.fds.size() == 2);
         slots = Reader(received.body).number<std::uint32_t>();
         file = std::move(received.fds[0]);
-        answer_socket = std::move(received.fds[1]);
+        answers = std::move(received.fds[1]);
         page = Page(file.get(), slots);
     }
     std::vector<Offer> hear_offers() const { return offers_of(hear()); }
@@ -324,8 +323,8 @@ class Backend {
     }
 
     UniqueFd connection;
-    UniqueFd answer_socket;
     UniqueFd file;
+    UniqueFd answers;
     std::uint32_t slots = 0;
     Page page;
 
@@ -399,7 +398,11 @@ class BackendScene {
         return take_event(receiving);
     }
     void say(const Bytes &bytes, const std::vector<int> &fds = {}) const { send_with(connection.get(), bytes, fds); }
-    Received hear() const { return receive_frame(answer_pair.a.get()); }
+    Received hear() const { return receive_frame(replies ? replies.get() : connection.get()); }
+    void close() {
+        connection.reset();
+        replies.reset();
+    }
 
     // Its word in the ledger, and it.
     void put(const Offer &offer) const {
@@ -434,11 +437,10 @@ class BackendScene {
         REQUIRE(reader.left() == 0);
         return all;
     }
-    bool has_answers() const { return is_readable(answer_pair.a.get()); }
+    bool has_answers() const { return is_readable(replies.get()); }
 
-    // Offers go by the first, answers come by the second, whose other end is the backend's.
-    UniqueFd connection;
-    SocketPair answer_pair;
+    UniqueFd connection; // the broker's end
+    UniqueFd replies;    // its end of what the backend speaks on
     Session receiving;
     UniqueFd file = memory(slots * Page::words_per_slot * sizeof(Page::Word));
     Page page{file.get(), slots};
@@ -452,9 +454,10 @@ class BackendScene {
         own.role = as_broker;
         say(own.framed());
         turn();
-        REQUIRE(receive_frame(connection.get()).kind == hello);
-        say(frame(ledger, 0, Writer().number(slots).done()), {file.get(), answer_pair.b.get()});
-        answer_pair.b.reset();
+        REQUIRE(hear().kind == hello);
+        SocketPair pair;
+        say(frame(ledger, 0, Writer().number(slots).done()), {file.get(), pair.b.get()});
+        replies = std::move(pair.a);
         REQUIRE(next_event().kind == RP_HANDOFF_EVENT_OPENED);
     }
 

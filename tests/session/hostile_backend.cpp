@@ -142,7 +142,7 @@ TEST_CASE(
             clock.time.now += 5 * second;
             process(scene.offering);
         } else {
-            scene.backend.hang_up();
+            scene.backend.close();
         }
         scene.turn();
         CHECK(take_event(scene.offering).is_outcome(RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE));

@@ -33,6 +33,10 @@ struct Fresh {
         turn({&receiving});
         REQUIRE(hand::receive_frame(pair.a.get()).kind == hand::hello);
     }
+    void say_ledger(const Bytes &frame, const UniqueFd &file) const {
+        const SocketPair answers;
+        say(frame, {file.get(), answers.b.get()});
+    }
     static hand::Hello hello_of_broker() {
         hand::Hello own;
         own.role = hand::as_broker;
@@ -48,9 +52,8 @@ Bytes ledger_frame(std::uint32_t count) {
 void check_refused_as_ledger(const UniqueFd &file, std::int32_t status = RP_HANDOFF_ERR_PROTOCOL) {
     const Fresh fresh;
     fresh.say_hello();
-    const SocketPair answers;
     const std::size_t before = open_descriptors().size();
-    fresh.say(ledger_frame(slots), {file.get(), answers.b.get()});
+    fresh.say_ledger(ledger_frame(slots), file);
     check_broken_off(fresh.receiving, status);
     CHECK(open_descriptors().size() <= before);
 }
@@ -136,8 +139,7 @@ TEST_CASE("a hello of a later version that still speaks this one, with more to s
     turn({&fresh.receiving});
     CHECK(hand::receive_frame(fresh.pair.a.get()).kind == hand::hello);
     const UniqueFd file = hand::memory(slots * 64);
-    const SocketPair answers;
-    fresh.say(ledger_frame(slots), {file.get(), answers.b.get()});
+    fresh.say_ledger(ledger_frame(slots), file);
     turn({&fresh.receiving});
     CHECK(take_event(fresh.receiving).kind == RP_HANDOFF_EVENT_OPENED);
     auto peer = sized<rp_handoff_session_peer>();
@@ -145,38 +147,29 @@ TEST_CASE("a hello of a later version that still speaks this one, with more to s
     CHECK(std::string(peer.service_name) == hello.service);
 }
 
-TEST_CASE(
-    "offers without a ledger, descriptors beside the hello, and not two of the right ones for a ledger are the end") {
+TEST_CASE("offers without a ledger, descriptors beside the hello, and other than two for a ledger are the end") {
     const UniqueFd file = hand::memory(slots * 64);
     const SocketPair answers;
-    const int answer_socket = answers.b.get();
-    for (int how = 0; how < 9; ++how) {
+    for (int how = 0; how < 6; ++how) {
         CAPTURE(how);
         const Fresh fresh;
         ClientConnection client;
         if (how == 0) {
             fresh.say(Fresh::hello_of_broker().framed(), {client.fd.get()});
             turn({&fresh.receiving});
-            fresh.say(ledger_frame(slots), {file.get(), answer_socket});
+            fresh.say_ledger(ledger_frame(slots), file);
         } else {
             fresh.say_hello();
         }
         if (how == 1) {
             fresh.say(hand::frame(hand::offers, 1, hand::Offer().item()), {client.fd.get()});
         } else if (how == 2) {
-            fresh.say(ledger_frame(slots), {file.get(), answer_socket, client.fd.get()});
-        } else if (how == 5) {
-            fresh.say(ledger_frame(slots), {file.get()});
-        } else if (how == 6) {
-            fresh.say(ledger_frame(slots), {answer_socket, file.get()});
-        } else if (how == 7) {
-            fresh.say(ledger_frame(slots), {file.get(), file.get()});
-        } else if (how == 8) {
-            const UniqueFd unconnected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-            fresh.say(ledger_frame(slots), {file.get(), unconnected.get()});
+            fresh.say(ledger_frame(slots), {file.get(), answers.b.get(), client.fd.get()});
         } else if (how == 3) {
-            fresh.say(ledger_frame(slots));
+            fresh.say(ledger_frame(slots), {file.get()});
         } else if (how == 4) {
+            fresh.say(ledger_frame(slots));
+        } else if (how == 5) {
             fresh.say(Fresh::hello_of_broker().framed());
         }
         client.fd.reset();
@@ -185,14 +178,30 @@ TEST_CASE(
     }
 }
 
+TEST_CASE("what comes for the answers and is no connected stream socket of the Unix kind is refused") {
+    const UniqueFd file = hand::memory(slots * 64);
+    const Directory directory;
+    const UniqueFd not_connected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const UniqueFd listening = listener_at(directory / "listening");
+    const SocketPair packets(SOCK_SEQPACKET);
+    const Front front(ClientKind::tcp);
+    const UniqueFd tcp = front.connect();
+    const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (const int fd : {not_connected.get(), listening.get(), packets.a.get(), tcp.get(), null.get(), file.get()}) {
+        const Fresh fresh;
+        fresh.say_hello();
+        fresh.say(ledger_frame(slots), {file.get(), fd});
+        check_broken_off(fresh.receiving);
+    }
+}
+
 TEST_CASE("a ledger of no slots, of too many, or of another size than it says, is the end") {
     const UniqueFd file = hand::memory(slots * 64);
-    const SocketPair answers;
     for (const std::uint32_t count : {0U, 1U, slots - 1, slots + 1, 4097U, UINT32_MAX, (1U << 26U) + slots}) {
         CAPTURE(count);
         const Fresh fresh;
         fresh.say_hello();
-        fresh.say(ledger_frame(count), {file.get(), answers.b.get()});
+        fresh.say_ledger(ledger_frame(count), file);
         check_broken_off(fresh.receiving);
     }
 }
@@ -388,20 +397,13 @@ TEST_CASE("a broker that reads no answers and goes on offering is broken off bef
     auto options = sized<rp_handoff_session_options>();
     options.max_in_flight = 8;
     hand::BackendScene scene(options);
-    const int tiny = 1;
-    REQUIRE(setsockopt(scene.answer_pair.a.get(), SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny) == 0);
     const ClientConnection client;
     Event event;
     int rounds = 0;
     while (event.kind != RP_HANDOFF_EVENT_CLOSED) {
         REQUIRE(++rounds < 100'000);
-        const hand::Offer offer = scene.make_offer();
-        const Bytes bytes = hand::frame(hand::offers, 1, offer.item());
-        if (send(scene.connection.get(), nullptr, 0, MSG_DONTWAIT | MSG_NOSIGNAL) == 0) {
-            scene.say(bytes, {client.fd.get()});
-        }
-        event = scene.next_event();
-        if (event.kind == RP_HANDOFF_EVENT_OFFER) {
+        scene.send_offer(scene.make_offer(), client.fd.get());
+        for (event = scene.next_event(); event.kind == RP_HANDOFF_EVENT_OFFER; event = take_event(scene.receiving)) {
             CHECK(rp_handoff_offer_refuse(event.offer.get(), std::string(255, 'n').c_str()) >= 0);
         }
     }

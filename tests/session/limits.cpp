@@ -247,7 +247,7 @@ TEST_CASE("what a stopped backend holds unread counts, after its session is gone
             scene.backend.hear_offer();
             scene.backend.hear_offer();
         } else {
-            scene.backend.hang_up();
+            scene.backend.close();
         }
         fill(other, submission, 3);
         check_turned_away(other, submission, RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);
@@ -266,7 +266,7 @@ TEST_CASE("what a backend has read and not answered is not in flight any more wh
     scene.backend.hear_offer();
     scene.backend.hear_offer();
     scene.backend.hear_offer();
-    scene.backend.hang_up();
+    scene.backend.close();
     scene.turn();
     fill(other, duplicate_of(client), 5);
     check_turned_away(other, duplicate_of(client), RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);

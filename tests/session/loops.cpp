@@ -84,7 +84,7 @@ TEST_CASE("a backend that has no place for the next offer rests, also when its b
     process_some(scene.receiving);
     CHECK_FALSE(is_readable(fd_of(scene.receiving)));
     CHECK(timeout_of(scene.receiving) == RP_HANDOFF_FOREVER);
-    scene.connection.reset();
+    scene.close();
     process_some(scene.receiving);
     CHECK_FALSE(is_readable(fd_of(scene.receiving)));
     CHECK(take_event(scene.receiving).kind == 0);

@@ -163,7 +163,7 @@ TEST_CASE("a backend that dies while an offer is pending leaves the connection t
     ClientConnection client;
     submit(scene.offering, client);
     scene.backend.hear_offer();
-    scene.backend.hang_up();
+    scene.backend.close();
     const Event event = scene.next_event();
     check_fell_back(event, RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT,
                     RP_HANDOFF_CAUSE_SESSION_LOST);
@@ -182,7 +182,7 @@ TEST_CASE("a backend that dies after it has adopted has taken the connection wit
         const hand::Offer offer = scene.backend.hear_offer();
         CHECK(scene.backend.page.adopt(offer));
     }
-    scene.backend.hang_up();
+    scene.backend.close();
     check_completed(scene.next_event());
     CHECK(is_at_end(client.client.get()));
     CHECK(take_event(scene.offering).kind == RP_HANDOFF_EVENT_CLOSED);

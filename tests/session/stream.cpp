@@ -295,7 +295,8 @@ TEST_CASE("a backend that can take no descriptor for the ledger says so by its e
     const UniqueFd file = hand::memory(64 * 64);
     hand::send_with(pair.a.get(), own.framed(), {});
     turn({&receiving});
-    hand::send_with(pair.a.get(), hand::frame(hand::ledger, 0, {64, 0, 0, 0}), {file.get()});
+    const SocketPair replies;
+    hand::send_with(pair.a.get(), hand::frame(hand::ledger, 0, {64, 0, 0, 0}), {file.get(), replies.b.get()});
     rlimit before{};
     REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
     rlimit none = before;
