@@ -42,6 +42,10 @@ class Ledger {
     };
     Settled settle(std::uint32_t slot, std::uint64_t ticket) noexcept;
 
+    // How many offers have left so far. Believed by nobody: it spares the backend a read that finds nothing.
+    void announce_sent(std::uint64_t offers) noexcept { at(0).sent.store(offers, std::memory_order_relaxed); }
+    std::uint64_t announced() noexcept { return at(0).sent.load(std::memory_order_relaxed); }
+
     // Backend. The caller has checked the slot's number, which came from the broker.
     enum class Adoption { adopted, lost, violated };
     Adoption adopt(std::uint32_t slot, std::uint64_t ticket, const Token &token) noexcept;
@@ -53,7 +57,8 @@ class Ledger {
     struct Slot {
         std::atomic<Word> word;
         std::atomic<Word> token[2];
-        std::uint8_t unused[40]; // each slot has a cache line of its own
+        std::atomic<Word> sent;  // in the first slot
+        std::uint8_t unused[32]; // each slot has a cache line of its own
     };
     static_assert(std::atomic<Word>::is_always_lock_free, "a lock in shared memory would let a peer stop us");
     static_assert(sizeof(std::atomic<Word>) == 8 && sizeof(Slot) == 64, "the page's layout is a part of the protocol");

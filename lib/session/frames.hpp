@@ -54,7 +54,7 @@ struct Hello {
 };
 
 struct Offer {
-    // more: others are on their way or unanswered, so that it pays to look for another message at once.
+    // more: others are unanswered, so that it pays to see whether the ledger announces another message.
     enum Flags : std::uint32_t { ready_follows = 1, more = 2 };
     std::uint32_t slot;
     std::uint32_t flags;

@@ -256,6 +256,7 @@ bool Offering::send_batch(std::size_t most, Instant now) {
     switch (sent.os_error) {
     case 0:
         batch_left(count, sent.bytes == bytes);
+        ledger_->announce_sent(sent_ += count);
         return true;
     case EAGAIN:
     case ENOBUFS:
@@ -310,7 +311,7 @@ std::size_t Offering::encode_batch(std::size_t most, std::size_t &bytes) noexcep
     if (out > piece) {
         pieces_[piece_count_++] = {piece, static_cast<std::size_t>(out - piece)};
     }
-    if (unanswered_ > 0 || count > 1) {
+    if (unanswered_ > 0) {
         constexpr std::size_t flags_at = header_size + 4;
         scratch_[flags_at] = static_cast<std::uint8_t>(scratch_[flags_at] | Offer::more);
     }

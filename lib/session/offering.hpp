@@ -137,9 +137,10 @@ class Offering final : public Session {
     std::uint32_t unanswered_ = 0; // sending or sent, or ended without an answer: what may lie in the backend's queue
     std::uint64_t tickets_ = 0;
     std::size_t queued_bytes_ = 0;
-    bool blocked_ = false;  // the socket took nothing
-    bool violated_ = false; // the ledger holds what nobody may have written
-    InFlight::Place place_; // for what is left behind
+    bool blocked_ = false;   // the socket took nothing
+    bool violated_ = false;  // the ledger holds what nobody may have written
+    InFlight::Place place_;  // for what is left behind
+    std::uint64_t sent_ = 0; // offers of which something has left
     std::uint64_t submitted_ = 0;
     std::uint64_t completed_ = 0;
     std::uint64_t fallbacks_ = 0;

@@ -72,7 +72,7 @@ class Receiving final : public Session {
     void on_time(Instant) override {}
     void pump(Instant now) override;
     bool wants_output() const noexcept override { return blocked_; }
-    bool reads_again() noexcept override { return std::exchange(more_, false); }
+    bool reads_again() noexcept override { return std::exchange(more_, false) && ledger_->announced() != offers_; }
     Instant nearest_deadline() const noexcept override { return end_of_time; }
     bool take_event(Event &event) override;
     bool has_event() const noexcept override { return !ready_.empty(); }
@@ -114,7 +114,7 @@ class Receiving final : public Session {
     std::vector<std::uint8_t> answers_; // that have not left
     std::uint16_t answer_count_ = 0;    // of them
     bool blocked_ = false;              // the socket takes nothing
-    bool more_ = false;                 // the broker has more on its way
+    bool more_ = false;                 // the broker may have more on its way
     std::uint64_t offers_ = 0;
     std::uint64_t accepted_ = 0;
     std::uint64_t refused_ = 0;

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 namespace rp::test::calls {
@@ -76,6 +77,19 @@ SystemCall<ssize_t(void *, std::size_t, unsigned)> &getrandom() {
     return call;
 }
 
+SystemCall<int(int, int, int, int *)> &socketpair() {
+    static auto call = next_definition<int(int, int, int, int *)>("socketpair");
+    return call;
+}
+SystemCall<int(int, int, int, const void *, socklen_t)> &setsockopt() {
+    static auto call = next_definition<int(int, int, int, const void *, socklen_t)>("setsockopt");
+    return call;
+}
+SystemCall<int(const char *, unsigned)> &memfd_create() {
+    static auto call = next_definition<int(const char *, unsigned)>("memfd_create");
+    return call;
+}
+
 } // namespace rp::test::calls
 
 namespace calls = rp::test::calls;
@@ -127,5 +141,14 @@ int eventfd(unsigned count, int flags) noexcept {
 }
 ssize_t getrandom(void *buffer, std::size_t length, unsigned flags) {
     return calls::getrandom()(buffer, length, flags);
+}
+int socketpair(int domain, int type, int protocol, int *ends) noexcept {
+    return calls::socketpair()(domain, type, protocol, ends);
+}
+int setsockopt(int fd, int level, int name, const void *value, socklen_t length) noexcept {
+    return calls::setsockopt()(fd, level, name, value, length);
+}
+int memfd_create(const char *name, unsigned flags) noexcept {
+    return calls::memfd_create()(name, flags);
 }
 }

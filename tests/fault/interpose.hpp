@@ -47,6 +47,9 @@ SystemCall<int(int, int, int, epoll_event *)> &epoll_ctl();
 SystemCall<int(int)> &epoll_create1();
 SystemCall<int(unsigned, int)> &eventfd();
 SystemCall<ssize_t(void *, std::size_t, unsigned)> &getrandom();
+SystemCall<int(int, int, int, int *)> &socketpair();
+SystemCall<int(int, int, int, const void *, socklen_t)> &setsockopt();
+SystemCall<int(const char *, unsigned)> &memfd_create();
 } // namespace calls
 
 // A hook for as long as it lives.

@@ -153,8 +153,8 @@ TEST_CASE("a prologue is not written by a backend that refuses, or whose offer w
     for (const bool revoked : {false, true}) {
         Joined joined;
         ClientConnection client;
-        auto submission = Payload{{}, {}, pattern(10, 7)}.on(client.fd.release());
-        const std::uint64_t id = submit(joined.offering, submission);
+        const Payload payload{{}, {}, pattern(10, 7)};
+        const std::uint64_t id = submit(joined.offering, payload.on(client.fd.release()));
         const Event event = joined.next_offer();
         if (revoked) {
             CHECK(rp_handoff_session_cancel(joined.offering.get(), id) == 1);
