@@ -169,9 +169,8 @@ void Session::read_now(Instant now) {
 }
 
 void Session::handle(const Link::Read &read, Instant now) {
-    if (!has_outlet()) { // ended by another thread in the meantime
-        link_.beside().clear();
-        return;
+    if (!has_outlet()) {
+        return; // ended by another thread in the meantime
     }
     switch (read.got) {
     case Link::Got::nothing:
@@ -311,11 +310,13 @@ void Session::nudge() noexcept {
 
 // Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
 void Session::wake_sleepers() noexcept {
-    if (wake_at() < std::max(told_until_, reader_until_)) {
+    const Instant wake = wake_at();
+    if (wake < std::max(told_until_, reader_until_)) {
         nudge();
-        if (waiters_ > 0) {
-            readable_.notify_all();
-        }
+    }
+    if (waiters_ > 0 && wake < waiters_until_) {
+        waiters_until_ = wake;
+        readable_.notify_all();
     }
 }
 
@@ -397,6 +398,7 @@ Instant Session::next_deadline() noexcept {
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     if (reading_) {
         ++waiters_;
+        waiters_until_ = std::max(waiters_until_, until);
         // The reader may be gone for longer than this thread's own time.
         if (until == end_of_time || !time_.is_real()) {
             readable_.wait(lock);
@@ -449,6 +451,9 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
         read_now(now);
     }
     inside_ = false;
+    if (state_ == State::ended) {
+        link_.beside().clear();
+    }
     if (waiters_ > 0) {
         readable_.notify_all();
     }
