@@ -277,11 +277,13 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
         std::uint32_t submitted = 0;
         std::int32_t status = RP_HANDOFF_OK;
         while (submitted < count && status == RP_HANDOFF_OK) {
-            const auto *at = reinterpret_cast<const unsigned char *>(items) + submitted * stride;
+            const auto *const item = reinterpret_cast<const rp_handoff_submission *>(
+                reinterpret_cast<const unsigned char *>(items) + submitted * stride);
             // Each by itself: what went before is not undone by an exception.
             status = guarded([&] {
-                return submit_one(offering, reinterpret_cast<const rp_handoff_submission *>(at),
-                                  out_ids != nullptr ? out_ids + submitted : nullptr);
+                const bool overlaps = count > 1 && item->struct_size > stride;
+                return overlaps ? Status::invalid_argument
+                                : submit_one(offering, item, out_ids != nullptr ? out_ids + submitted : nullptr);
             });
             submitted += status == RP_HANDOFF_OK ? 1 : 0;
         }

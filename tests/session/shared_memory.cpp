@@ -1,10 +1,11 @@
 // The memory of a ledger: what a side makes is fit to be shared, and of what a peer sends only such is mapped.
 #include <doctest/doctest.h>
 
-#include <csignal>
+#include <cerrno>
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -49,6 +50,14 @@ TEST_CASE("the memory that a side makes is of its size, empty, taken already, an
         const auto *bytes = static_cast<const std::uint8_t *>(mapped->address());
         CHECK(std::all_of(bytes, bytes + size, [](std::uint8_t byte) { return byte == 0; }));
     }
+}
+
+TEST_CASE("memory beyond the limit of a file's size is an error, and no signal") {
+    const rlimit limit{4096, 4096};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(status_of(create_shared_file(4096)) == Status::ok);
+    CHECK(status_of(create_shared_file(4097)) == Status::system);
+    CHECK(errno == EFBIG);
 }
 
 TEST_CASE("two mappings of the same memory are the same, and one outlives its descriptor") {
