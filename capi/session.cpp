@@ -93,6 +93,7 @@ Status submit_one(session::Offering &offering, const rp_handoff_submission *item
     }
     Token token;
     const Result<session::Submission> submission = to_submission(s, token);
+    rp_handoff_token_wipe(&s.token);
     const Result<std::uint64_t> id = submission ? offering.submit(*submission) : Failure(submission.error());
     if (id && out_id != nullptr) {
         *out_id = *id;
@@ -308,6 +309,7 @@ int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff
         }
         Token token;
         Result<session::Submission> to_execute = to_submission(s, token);
+        rp_handoff_token_wipe(&s.token);
         if (!to_execute) {
             return code(to_execute.error());
         }

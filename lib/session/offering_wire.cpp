@@ -27,6 +27,7 @@ bool Offering::send_batch(std::size_t most, Instant now) {
     std::size_t bytes = 0;
     const std::size_t count = encode_batch(std::min<std::size_t>(most, peer_.max_in_flight - unanswered_), bytes);
     const transport::Sent sent = link_.send(fds_.data(), count, pieces_.data(), piece_count_);
+    explicit_bzero(scratch_.data(), header_size + count * Offer::fixed_size); // tokens are among it
     switch (sent.os_error) {
     case 0:
         batch_left(count, sent.bytes == bytes);

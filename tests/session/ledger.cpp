@@ -107,6 +107,24 @@ TEST_CASE("what the broker has revoked can be neither adopted nor refused") {
     CHECK(pair.word(0) == word_of(7, revoked));
 }
 
+TEST_CASE("the token leaves the page with the handoff's end, whatever that is") {
+    Pair pair;
+    for (int how = 0; how < 4; ++how) {
+        pair.broker.offer(0, 7, token_of(1));
+        if (how == 1) {
+            CHECK(pair.backend.adopt(0, 7, token_of(1)) == Adoption::adopted);
+        } else if (how == 2) {
+            pair.backend.refuse(0, 7);
+        } else if (how == 3) {
+            pair.word(0) = UINT64_MAX;
+        }
+        pair.broker.settle(0, 7);
+        CHECK(pair.token_word(0, 0) == 0);
+        CHECK(pair.token_word(0, 1) == 0);
+        CHECK(pair.backend.adopt(0, 7, token_of(1)) == Adoption::lost); // and that it is gone is no violation
+    }
+}
+
 TEST_CASE("what the backend has refused is the broker's") {
     Pair pair;
     pair.broker.offer(0, 7, token_of(1));
