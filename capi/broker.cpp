@@ -126,7 +126,7 @@ void write_overdue(unsigned char *out, const AckRegistry::Overdue &overdue) noex
     rp_handoff_overdue item{};
     item.token = to_c(overdue.token);
     item.backend_pid = overdue.backend.pid;
-    overdue.backend.service_name.copy(item.service_name, sizeof item.service_name - 1);
+    overdue.backend.service_name.view().copy(item.service_name, sizeof item.service_name - 1);
     std::memcpy(out, &item, sizeof item);
 }
 

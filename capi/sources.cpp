@@ -1,5 +1,7 @@
 #include "sources.hpp"
 
+#include "../lib/pooled_random.hpp"
+
 #include <charconv>
 #include <cstdlib>
 
@@ -64,7 +66,7 @@ Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_
 
 std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *user_data) {
     if (random == nullptr) {
-        return std::make_unique<SystemRandom>();
+        return std::make_unique<PooledRandom>();
     }
     return std::make_unique<CallbackRandom>(random, user_data);
 }

@@ -4,59 +4,72 @@
 
 namespace rp::handoff {
 
-AckRegistry::AckRegistry(Duration ack_deadline, std::size_t max_pending) noexcept
-    : ack_deadline_(ack_deadline.count() == 0 ? std::chrono::milliseconds(1) : ack_deadline),
-      max_pending_(std::max<std::size_t>(max_pending, 1)) {}
+namespace {
 
-std::optional<BackendIdentity> AckRegistry::pending_backend(const Token &token) {
-    const Map::Entry entry = pending_.find(token);
-    return entry ? std::optional(entry.value().backend) : std::nullopt;
+BackendIdentity backend_of(PendingTokens::Entry entry) noexcept {
+    return {ServiceName(entry.value().service->first), entry.value().pid};
 }
 
-Status AckRegistry::register_token(const Token &token, BackendIdentity backend, Instant now) {
-    if (const Map::Entry old = pending_.find(token)) {
-        pending_.erase(old);
-    }
-    if (pending_.size() >= max_pending_) {
+} // namespace
+
+AckRegistry::AckRegistry(Duration ack_deadline, std::size_t max_pending, std::shared_ptr<PendingTokens> table) noexcept
+    : ack_deadline_(ack_deadline.count() == 0 ? std::chrono::milliseconds(1) : ack_deadline),
+      max_pending_(std::max<std::size_t>(max_pending, 1)), table_(std::move(table)) {}
+
+std::optional<BackendIdentity> AckRegistry::pending_backend(const Token &token) noexcept {
+    const PendingTokens::Entry entry = find(token);
+    return entry ? std::optional(backend_of(entry)) : std::nullopt;
+}
+
+Status AckRegistry::register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now) {
+    const PendingTokens::Entry old = find(token);
+    if (!old && pending_len() >= max_pending_) {
         return Status::limit;
     }
-    pending_.insert(token, after(now, ack_deadline_), {std::move(backend), now, false});
+    table_->reserve(1); // from here on only the name needs memory
+    ServiceNames::Name *const service = services_.use(service_name);
+    if (old) {
+        end(old);
+    }
+    table_->put(token, by_ack_deadline, after(now, ack_deadline_)).value() = {now, service, pid, false};
     return Status::ok;
 }
 
-Result<AckRegistry::Pending> AckRegistry::claim(const Token &token) {
-    const Map::Entry entry = pending_.find(token);
+Result<AckRegistry::Pending> AckRegistry::claim(const Token &token) noexcept {
+    const PendingTokens::Entry entry = find(token);
     if (!entry) {
         return Failure(Status::token_not_pending);
     }
     if (entry.value().claimed) {
         return Failure(Status::token_in_use);
     }
-    Pending pending{entry.value().backend, entry.value().issued_at, entry.deadline()};
+    Pending pending{backend_of(entry), entry.value().issued_at, entry.deadline(by_ack_deadline)};
     entry.value().claimed = true;
     return pending;
 }
 
 void AckRegistry::unclaim(const Token &token) noexcept {
-    if (const Map::Entry entry = pending_.find(token)) {
+    if (const PendingTokens::Entry entry = find(token)) {
         entry.value().claimed = false;
     }
 }
 
 bool AckRegistry::is_claimed(const Token &token) noexcept {
-    const Map::Entry entry = pending_.find(token);
+    const PendingTokens::Entry entry = find(token);
     return entry && entry.value().claimed;
 }
 
 Result<AckRegistry::Acknowledged> AckRegistry::acknowledge(TokenStore &store, const Token &token,
                                                            Instant observed) noexcept {
-    const Map::Entry entry = pending_.find(token);
+    const PendingTokens::Entry entry = find(token);
     if (!entry) {
         return Failure(Status::token_not_pending);
     }
-    Acknowledged acknowledged{std::move(entry.value().backend), elapsed(entry.value().issued_at, observed)};
-    const bool late = is_due(entry.deadline(), observed);
-    pending_.erase(entry);
+    const Registration &registration = entry.value();
+    const Acknowledged acknowledged{registration.service->first, registration.pid,
+                                    elapsed(registration.issued_at, observed)};
+    const bool late = is_due(entry.deadline(by_ack_deadline), observed);
+    end(entry);
     store.revoke(token);
     if (late) {
         return Failure(Status::ack_overdue);
@@ -65,27 +78,33 @@ Result<AckRegistry::Acknowledged> AckRegistry::acknowledge(TokenStore &store, co
 }
 
 bool AckRegistry::abandon(TokenStore &store, const Token &token) noexcept {
-    const Map::Entry entry = pending_.find(token);
+    const PendingTokens::Entry entry = find(token);
     if (entry) {
-        pending_.erase(entry);
+        end(entry);
     }
     store.revoke(token);
     return static_cast<bool>(entry);
 }
 
 std::optional<AckRegistry::Overdue> AckRegistry::expire_next(TokenStore &store, Instant now) noexcept {
-    const Map::Entry entry = first_overdue(now);
+    const PendingTokens::Entry entry = first_overdue(now);
     if (!entry) {
         return std::nullopt;
     }
-    Overdue overdue{entry.key(), std::move(entry.value().backend)};
-    pending_.erase(entry);
+    Overdue overdue{entry.key(), backend_of(entry)};
+    end(entry);
     store.revoke(overdue.token);
     return overdue;
 }
 
-AckRegistry::Map::Entry AckRegistry::first_overdue(Instant now) noexcept {
-    for (Map::Entry entry = pending_.first(); entry && is_due(entry.deadline(), now); entry = entry.next()) {
+void AckRegistry::end(PendingTokens::Entry entry) noexcept {
+    services_.release(entry.value().service);
+    table_->erase(entry, by_ack_deadline);
+}
+
+PendingTokens::Entry AckRegistry::first_overdue(Instant now) noexcept {
+    for (PendingTokens::Entry entry = table_->first(by_ack_deadline);
+         entry && is_due(entry.deadline(by_ack_deadline), now); entry = entry.next(by_ack_deadline)) {
         if (!entry.value().claimed) {
             return entry;
         }

@@ -7,24 +7,27 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <string>
+#include <string_view>
 
 #include "clock.hpp"
-#include "deadline_map.hpp"
+#include "pending_tokens.hpp"
+#include "service_names.hpp"
 #include "token_store.hpp"
 
 namespace rp::handoff {
 
 struct BackendIdentity {
-    std::string service_name;
+    ServiceName service_name;
     std::uint32_t pid = 0; // 0: unknown
 };
 
 class AckRegistry {
   public:
     struct Acknowledged {
-        BackendIdentity backend;
+        std::string_view service_name; // until the registry is used again
+        std::uint32_t pid;
         Duration waited;
     };
     struct Overdue {
@@ -38,17 +41,18 @@ class AckRegistry {
     };
 
     // Zeros are clamped: the deadline to 1 ms, the bound to 1.
-    explicit AckRegistry(Duration ack_deadline = std::chrono::seconds(5), std::size_t max_pending = 1024) noexcept;
+    explicit AckRegistry(Duration ack_deadline = std::chrono::seconds(5), std::size_t max_pending = 1024,
+                         std::shared_ptr<PendingTokens> table = std::make_shared<PendingTokens>()) noexcept;
 
     Duration ack_deadline() const noexcept { return ack_deadline_; }
-    std::size_t pending_len() const noexcept { return pending_.size(); }
-    std::optional<BackendIdentity> pending_backend(const Token &token);
+    std::size_t pending_len() const noexcept { return table_->size(by_ack_deadline); }
+    std::optional<BackendIdentity> pending_backend(const Token &token) noexcept;
 
     // Inserts, or replaces the entry of that token. limit where there is no room for a new one.
-    Status register_token(const Token &token, BackendIdentity backend, Instant now);
+    Status register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now);
 
     // One caller drives a handoff: token_not_pending, or token_in_use where somebody has claimed it already.
-    Result<Pending> claim(const Token &token);
+    Result<Pending> claim(const Token &token) noexcept;
     void unclaim(const Token &token) noexcept; // nothing was attempted
     bool is_claimed(const Token &token) noexcept;
 
@@ -64,18 +68,14 @@ class AckRegistry {
     bool has_overdue(Instant now) noexcept { return static_cast<bool>(first_overdue(now)); }
 
   private:
-    struct Waiting {
-        BackendIdentity backend;
-        Instant issued_at;
-        bool claimed = false;
-    };
-    using Map = DeadlineMap<Token, Waiting, TokenHash>;
-
-    Map::Entry first_overdue(Instant now) noexcept;
+    PendingTokens::Entry find(const Token &token) noexcept { return table_->find(token, by_ack_deadline); }
+    PendingTokens::Entry first_overdue(Instant now) noexcept;
+    void end(PendingTokens::Entry entry) noexcept;
 
     Duration ack_deadline_;
     std::size_t max_pending_;
-    Map pending_;
+    ServiceNames services_;
+    std::shared_ptr<PendingTokens> table_;
 };
 
 } // namespace rp::handoff

@@ -175,7 +175,7 @@ Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
         return token.error();
     }
     const bool was_known = tokens_.contains(sideband);
-    tokens_.prune_expired(now);
+    tokens_.expire(now);
     const bool known = tokens_.contains(sideband);
     if (config_.token_policy == TokenPolicy::expected) {
         if (!known) {
@@ -186,8 +186,8 @@ Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
     if (*token != sideband) {
         return Status::token_mismatch;
     }
-    const auto used = used_.find(sideband);
-    if (known || (used && !is_due(used.deadline(), now))) {
+    used_.expire(now);
+    if (known || used_.find(sideband)) {
         return Status::token_not_pending; // a replay
     }
     remember(sideband, now);
@@ -195,8 +195,7 @@ Status Backend::admit(const Token &sideband, ByteView presented, Instant now) {
 }
 
 void Backend::remember(const Token &token, Instant now) {
-    while (used_.size() > 0 &&
-           (is_due(used_.first().deadline(), now) || used_.size() >= tokens_.config().max_pending)) {
+    if (used_.size() >= tokens_.config().max_pending) {
         used_.erase(used_.first());
     }
     used_.insert(token, after(now, tokens_.config().ttl), {});

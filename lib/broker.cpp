@@ -46,8 +46,8 @@ Result<Broker::Report> Broker::execute(Request request) {
 }
 
 HandoffReport Broker::attempt(const Request &request, const AckRegistry::Pending &pending, std::uint64_t id) noexcept {
-    const std::string &service = pending.backend.service_name;
-    const wire::OfferMessage message = wire::encode_offer_message(request.token, service, id);
+    const ServiceName &service = pending.backend.service_name;
+    const wire::OfferMessage message = wire::encode_offer_message(request.token, service.view(), id);
     const Attempt attempt{
         request.fd,      request.socket_path, request.socket_path != nullptr ? -1 : request.connection_fd,
         message.view(),  pending.deadline,    request.token,

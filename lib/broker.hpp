@@ -70,7 +70,7 @@ class Broker {
     };
 
     // Both sources outlive the broker.
-    Broker(Config config, TimeSource &time, RandomSource &random) noexcept
+    Broker(Config config, TimeSource &time, RandomSource &random)
         : config_(std::move(config)), time_(time), random_(random), tokens_(config_.tokens, config_.ack_deadline),
           policy_(config_.policy), pressure_(config_.recovery_accepts), in_flight_(config_.in_flight_percent) {}
 

@@ -1,15 +1,17 @@
 #include "issued_tokens.hpp"
 
+#include <mutex>
+
 namespace rp::handoff {
 
-using Lock = std::lock_guard<std::mutex>;
+using Lock = std::lock_guard<ContendedMutex>;
 
 namespace {
 
 // The source may be a callback of the caller's, which may call back: it is asked with the lock given up for so long.
 class UnlockedRandom final : public RandomSource {
   public:
-    UnlockedRandom(RandomSource &random, std::mutex &mutex) noexcept : random_(random), mutex_(mutex) {}
+    UnlockedRandom(RandomSource &random, ContendedMutex &mutex) noexcept : random_(random), mutex_(mutex) {}
 
     bool fill(std::uint8_t *out, std::size_t length) noexcept override {
         mutex_.unlock();
@@ -20,14 +22,13 @@ class UnlockedRandom final : public RandomSource {
 
   private:
     RandomSource &random_;
-    std::mutex &mutex_;
+    ContendedMutex &mutex_;
 };
 
 } // namespace
 
 Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t backend_pid, Instant now,
                                   RandomSource &random) {
-    BackendIdentity backend{std::string(service_name), backend_pid};
     const Lock lock(mutex_);
     UnlockedRandom unlocked(random, mutex_);
     Result<Token> token = store_.issue(now, unlocked);
@@ -48,7 +49,7 @@ Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t b
     if (acks_.pending_len() >= store_.config().max_pending) {
         acks_.expire_next(store_, now);
     }
-    if (const Status status = acks_.register_token(*token, std::move(backend), now); status != Status::ok) {
+    if (const Status status = acks_.register_token(*token, service_name, backend_pid, now); status != Status::ok) {
         return Failure(status);
     }
     undo.token = nullptr;
@@ -58,7 +59,7 @@ Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t b
 Result<AckRegistry::Pending> IssuedTokens::claim(const Token &token, Instant now) {
     const Lock lock(mutex_);
     const bool was_pending = store_.contains(token);
-    store_.prune_expired(now);
+    store_.expire(now);
     if (!store_.contains(token)) {
         acks_.abandon(store_, token);
         return Failure(was_pending ? Status::token_expired : Status::token_not_pending);

@@ -1,15 +1,16 @@
-// The broker's tokens, from issue to their one end: token store and acknowledgement registry under one lock.
+// The broker's tokens, from issue to their one end: token store and acknowledgement registry over one table, under one
+// lock.
 //
 // Safe for several threads. The lock is held for the look-up only.
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string_view>
 
 #include "ack.hpp"
 #include "clock.hpp"
+#include "contended_mutex.hpp"
 #include "fallback.hpp"
 #include "token_store.hpp"
 
@@ -17,8 +18,8 @@ namespace rp::handoff {
 
 class IssuedTokens {
   public:
-    IssuedTokens(TokenStore::Config config, Duration ack_deadline) noexcept
-        : store_(config), acks_(ack_deadline, config.max_pending) {}
+    IssuedTokens(TokenStore::Config config, Duration ack_deadline)
+        : IssuedTokens(config, ack_deadline, std::make_shared<PendingTokens>()) {}
 
     // A fresh token, registered: its deadline starts at now. On failure nothing is left behind.
     Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random);
@@ -49,7 +50,10 @@ class IssuedTokens {
     Counts counts() const noexcept;
 
   private:
-    mutable std::mutex mutex_;
+    IssuedTokens(TokenStore::Config config, Duration ack_deadline, const std::shared_ptr<PendingTokens> &table) noexcept
+        : store_(config, table), acks_(ack_deadline, config.max_pending, table) {}
+
+    mutable ContendedMutex mutex_;
     TokenStore store_;
     AckRegistry acks_;
 };

@@ -8,8 +8,10 @@ namespace rp::handoff {
 
 namespace {
 
+// ASCII, which is most of what comes, needs no decoder.
 std::size_t valid_length(std::string_view s) noexcept {
-    return static_cast<std::size_t>(utf8::find_invalid(s.begin(), s.end()) - s.begin());
+    const auto other = std::find_if(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+    return static_cast<std::size_t>(utf8::find_invalid(other, s.end()) - s.begin());
 }
 
 // C0 controls and DEL, and the C1 controls U+0080..U+009F, which are two bytes: 0xC2 and then 0x80..0x9F.

@@ -18,14 +18,6 @@ Result<Token> Token::parse(ByteView bytes) noexcept {
     return token;
 }
 
-// Tokens are random as a rule, but a replaced source may count upwards, at either end: the high half is folded into the
-// low one before the multiplication, which only spreads upwards, and after it, since buckets are chosen by the low bits.
-std::size_t Token::hash() const noexcept {
-    std::uint64_t mixed = word(0) ^ (word(1) * 0x9E3779B97F4A7C15U);
-    mixed = (mixed ^ (mixed >> 32U)) * 0xD6E8FEB86659FD93U;
-    return static_cast<std::size_t>(mixed ^ (mixed >> 32U));
-}
-
 bool SystemRandom::fill(std::uint8_t *out, std::size_t length) noexcept {
     while (length > 0) {
         const ssize_t n = getrandom(out, length, 0);
@@ -41,12 +33,10 @@ bool SystemRandom::fill(std::uint8_t *out, std::size_t length) noexcept {
 }
 
 Result<Token> generate_token(RandomSource &random) noexcept {
-    Token::Bytes bytes{};
-    if (!random.fill(bytes.data(), bytes.size())) {
+    Result<Token> token;
+    if (!random.fill(token->bytes_.data(), Token::size)) {
         return Failure(Status::random);
     }
-    Token token(bytes);
-    explicit_bzero(bytes.data(), bytes.size());
     return token;
 }
 

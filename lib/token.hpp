@@ -15,6 +15,8 @@ namespace rp::handoff {
 
 using ByteView = std::basic_string_view<std::uint8_t>;
 
+class RandomSource;
+
 class Token {
   public:
     static constexpr std::size_t size = 16;
@@ -31,7 +33,11 @@ class Token {
 
     const Bytes &bytes() const noexcept { return bytes_; }
     ByteView view() const noexcept { return {bytes_.data(), size}; }
-    void wipe() noexcept { explicit_bzero(bytes_.data(), size); }
+    // As explicit_bzero(3), without the call: the compiler has to take it that somebody reads the zeros.
+    void wipe() noexcept {
+        bytes_.fill(0);
+        asm volatile("" : : "r"(bytes_.data()) : "memory");
+    }
 
     // One of its two halves.
     std::uint64_t word(std::size_t i) const noexcept {
@@ -48,9 +54,19 @@ class Token {
 
     // For hash tables. Keys of the library's tables are tokens that this process issued or announced; what a peer
     // presents is only ever compared with one of them, so nobody can aim at a bucket.
-    std::size_t hash() const noexcept;
+    //
+    // Tokens are random as a rule, but a replaced source may count upwards, at either end: the high half is folded into
+    // the low one before the multiplication, which only spreads upwards, and after it, since buckets are chosen by the
+    // low bits.
+    std::size_t hash() const noexcept {
+        std::uint64_t mixed = word(0) ^ (word(1) * 0x9E3779B97F4A7C15U);
+        mixed = (mixed ^ (mixed >> 32U)) * 0xD6E8FEB86659FD93U;
+        return static_cast<std::size_t>(mixed ^ (mixed >> 32U));
+    }
 
   private:
+    friend Result<Token> generate_token(RandomSource &random) noexcept;
+
     Bytes bytes_{};
 };
 

@@ -4,14 +4,15 @@
 
 namespace rp::handoff {
 
-TokenStore::TokenStore(Config config) noexcept
+TokenStore::TokenStore(Config config, std::shared_ptr<PendingTokens> table) noexcept
     : config_{std::max<std::size_t>(config.max_pending, 1),
               config.ttl.count() == 0 ? std::chrono::milliseconds(1) : config.ttl,
-              std::max(config.collision_attempts, 1U)} {}
+              std::max(config.collision_attempts, 1U)},
+      table_(std::move(table)) {}
 
 Result<Token> TokenStore::issue(Instant now, RandomSource &random) {
-    prune_expired(now);
-    if (pending_.size() >= config_.max_pending) {
+    expire(now);
+    if (pending_len() >= config_.max_pending) {
         return Failure(Status::limit);
     }
     for (unsigned attempt = 0; attempt < config_.collision_attempts; ++attempt) {
@@ -19,11 +20,10 @@ Result<Token> TokenStore::issue(Instant now, RandomSource &random) {
         if (!token) {
             return token;
         }
-        if (pending_.size() >= config_.max_pending) {
+        if (pending_len() >= config_.max_pending) {
             return Failure(Status::limit); // the source may have let other threads in
         }
-        if (!pending_.find(*token)) {
-            pending_.insert(*token, after(now, config_.ttl), {});
+        if (add(*token, now)) {
             return token;
         }
     }
@@ -31,60 +31,43 @@ Result<Token> TokenStore::issue(Instant now, RandomSource &random) {
 }
 
 Status TokenStore::expect(const Token &token, Instant now) {
-    prune_expired(now);
-    if (const Map::Entry old = pending_.find(token)) {
-        pending_.erase(old);
+    expire(now);
+    if (const Entry old = find(token)) {
+        end(old);
     }
-    if (pending_.size() >= config_.max_pending) {
+    if (pending_len() >= config_.max_pending) {
         return Status::limit;
     }
-    pending_.insert(token, after(now, config_.ttl), {});
+    add(token, now);
     return Status::ok;
 }
 
 Status TokenStore::consume_matching(const Token &expected, const Token &presented, Instant now) noexcept {
-    for (Map::Entry entry = pending_.first(); entry && is_due(entry.deadline(), now);) {
-        const Map::Entry next = entry.next();
-        if (entry.key() != expected) {
-            pending_.erase(entry);
-        }
-        entry = next;
-    }
-    const Map::Entry entry = pending_.find(expected);
+    const Status status = consume(expected, presented, now);
+    expire(now); // not `expected`, which is alive or gone
+    return status;
+}
+
+Status TokenStore::consume(const Token &expected, const Token &presented, Instant now) noexcept {
+    const Entry entry = find(expected);
     if (!entry) {
         return Status::token_not_pending;
     }
-    if (is_due(entry.deadline(), now)) {
-        pending_.erase(entry);
-        return Status::token_expired;
-    }
-    if (presented != expected) {
+    const bool expired = is_due(entry.deadline(by_expiry), now);
+    if (!expired && presented != expected) {
         return Status::token_mismatch;
     }
-    pending_.erase(entry);
-    return Status::ok;
+    end(entry);
+    return expired ? Status::token_expired : Status::ok;
 }
 
 bool TokenStore::revoke(const Token &token) noexcept {
-    const Map::Entry entry = pending_.find(token);
+    const Entry entry = find(token);
     if (!entry) {
         return false;
     }
-    pending_.erase(entry);
+    end(entry);
     return true;
-}
-
-std::size_t TokenStore::prune_expired(Instant now, std::size_t max) noexcept {
-    std::size_t pruned = 0;
-    for (; pruned < max && has_expired(now); ++pruned) {
-        pending_.erase(pending_.first());
-    }
-    return pruned;
-}
-
-bool TokenStore::has_expired(Instant now) noexcept {
-    const Map::Entry first = pending_.first();
-    return first && is_due(first.deadline(), now);
 }
 
 } // namespace rp::handoff

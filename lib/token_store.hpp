@@ -4,9 +4,10 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
 #include "clock.hpp"
-#include "deadline_map.hpp"
+#include "pending_tokens.hpp"
 #include "token.hpp"
 
 namespace rp::handoff {
@@ -21,37 +22,47 @@ class TokenStore {
     };
 
     TokenStore() : TokenStore(Config{}) {}
-    explicit TokenStore(Config config) noexcept;
+    explicit TokenStore(Config config,
+                        std::shared_ptr<PendingTokens> table = std::make_shared<PendingTokens>()) noexcept;
+    TokenStore(TokenStore &&) noexcept = default; // and no copies, which would share a table
 
     const Config &config() const noexcept { return config_; }
 
-    // Entries held, expired ones that were not pruned yet included.
-    std::size_t pending_len() const noexcept { return pending_.size(); }
-    bool contains(const Token &token) noexcept { return static_cast<bool>(pending_.find(token)); }
+    // Tokens held, expired ones that were not dropped yet included.
+    std::size_t pending_len() const noexcept { return table_->size(by_expiry); }
+    bool contains(const Token &token) noexcept { return static_cast<bool>(find(token)); }
 
-    // Prunes, then: limit (the source is not asked), random, token_collision.
+    // Expires, then: limit (the source is not asked), random, token_collision.
     Result<Token> issue(Instant now, RandomSource &random);
 
-    // Makes a token pending that was born elsewhere; one that is pending already starts anew. Prunes, then: limit.
+    // Makes a token pending that was born elsewhere; one that is pending already starts anew. Expires, then: limit.
     Status expect(const Token &token, Instant now);
 
-    // Prunes everything expired but `expected`, then in this order: token_not_pending, token_expired (it is gone then,
-    // whatever was presented), token_mismatch (nothing is consumed), ok.
+    // Expires all but `expected`. In this order: token_not_pending, token_expired (it is gone then, whatever was
+    // presented), token_mismatch (nothing is consumed), ok.
     Status consume_matching(const Token &expected, const Token &presented, Instant now) noexcept;
 
     // Whether it was pending.
     bool revoke(const Token &token) noexcept;
 
-    // Removes at most `max` expired entries, oldest first; how many.
-    std::size_t prune_expired(Instant now, std::size_t max = SIZE_MAX) noexcept;
-    bool has_expired(Instant now) noexcept;
+    // What has expired by `now` is pending no more, and stands in nobody's way. It is dropped a bounded number at a time,
+    // some of it at once, so that no call takes long.
+    void expire(Instant now) noexcept { table_->expire(now); }
+
+    // Drops at most `max` expired tokens, oldest first; how many.
+    std::size_t prune_expired(Instant now, std::size_t max = SIZE_MAX) noexcept { return table_->drop_due(now, max); }
+    bool has_expired(Instant now) noexcept { return table_->has_due(now); }
 
   private:
-    struct Nothing {};
-    using Map = DeadlineMap<Token, Nothing, TokenHash>;
+    using Entry = PendingTokens::Entry;
+
+    Entry find(const Token &token) noexcept { return table_->find(token, by_expiry); }
+    Entry add(const Token &token, Instant now) { return table_->put(token, by_expiry, after(now, config_.ttl)); }
+    void end(Entry entry) noexcept { table_->erase(entry, by_expiry); }
+    Status consume(const Token &expected, const Token &presented, Instant now) noexcept;
 
     Config config_;
-    Map pending_;
+    std::shared_ptr<PendingTokens> table_;
 };
 
 } // namespace rp::handoff

@@ -25,7 +25,7 @@ class Windows {
     std::size_t keys() const noexcept { return windows_.size(); }
 
     std::uint32_t count(const Key &key, Instant now) noexcept {
-        forget_ended(now);
+        windows_.expire(now);
         const Entry entry = windows_.find(key);
         return entry ? entry.value().count : 0;
     }
@@ -35,7 +35,7 @@ class Windows {
 
     // Counts one more, up to `max`.
     void add(Key key, std::uint32_t max, Instant now) {
-        forget_ended(now);
+        windows_.expire(now);
         Entry entry = windows_.find(key);
         if (!entry) {
             if (windows_.size() >= max_keys_) {
@@ -67,12 +67,6 @@ class Windows {
     };
     using Map = DeadlineMap<Key, Window, Hash>;
     using Entry = typename Map::Entry;
-
-    void forget_ended(Instant now) noexcept {
-        for (Entry first = windows_.first(); first && is_due(first.deadline(), now); first = windows_.first()) {
-            windows_.erase(first);
-        }
-    }
 
     Duration length_;
     std::size_t max_keys_;

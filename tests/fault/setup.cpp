@@ -164,6 +164,51 @@ TEST_CASE("random bytes come in pieces and after signals, or not at all") {
     CHECK(statistics(broker).pending_tokens == 0);
 }
 
+TEST_CASE("a broker asks for random bytes by the block, and what it has given away is not in the block any more") {
+    const Broker broker = make_broker();
+    std::vector<std::pair<std::uint8_t *, std::size_t>> blocks;
+    const Hooked<ssize_t(void *, std::size_t, unsigned)> hook(
+        calls::getrandom(), [&](void *buffer, std::size_t length, unsigned flags) -> ssize_t {
+            blocks.emplace_back(static_cast<std::uint8_t *>(buffer), length);
+            return calls::getrandom().real(buffer, length, flags);
+        });
+    issue(broker);
+    REQUIRE(blocks.size() == 1);
+    const auto [block, length] = blocks[0];
+    CHECK(length >= 512);
+    for (std::size_t i = 1; i < length / 16; ++i) {
+        const rp_handoff_token token = issue(broker);
+        const auto found = std::search(block, block + length, std::begin(token.bytes), std::end(token.bytes));
+        REQUIRE(found == block + length);
+    }
+    CHECK(blocks.size() == 1);
+    CHECK(std::count(block, block + length, 0) == static_cast<std::ptrdiff_t>(length));
+    issue(broker);
+    CHECK(blocks.size() == 2);
+}
+
+TEST_CASE("random bytes that were fetched are given before a failure to fetch more is told, and all is well after it") {
+    const Broker broker = make_broker();
+    std::size_t length = 0;
+    const Hooked<ssize_t(void *, std::size_t, unsigned)> hook(
+        calls::getrandom(), [&](void *buffer, std::size_t wanted, unsigned flags) -> ssize_t {
+            length = wanted;
+            return calls::getrandom().real(buffer, wanted, flags);
+        });
+    issue(broker);
+    calls::getrandom().hook = [](void *, std::size_t, unsigned) -> ssize_t { return fails_with(ENOSYS); };
+    for (std::size_t i = 1; i < length / 16; ++i) {
+        issue(broker);
+    }
+    Out<rp_handoff_token> none;
+    for (int i = 0; i < 2; ++i) {
+        CHECK(rp_handoff_broker_issue(broker.get(), "service", 0, none.get()) == RP_HANDOFF_ERR_RANDOM);
+        CHECK(none.untouched());
+    }
+    calls::getrandom().hook = nullptr;
+    issue(broker);
+}
+
 TEST_CASE("a wait that the kernel refuses ends what waited, and one that is interrupted goes on") {
     const SocketPair connection;
     const ClientConnection client;

@@ -20,7 +20,7 @@ struct Rooms {
     Rooms() {
         for (std::uint8_t byte = 1; byte <= 2; ++byte) {
             REQUIRE(store.expect(token_of(byte), at(1000)) == Status::ok);
-            REQUIRE(acks.register_token(token_of(byte), {"service", byte}, at(1000)) == Status::ok);
+            REQUIRE(acks.register_token(token_of(byte), "service", byte, at(1000)) == Status::ok);
         }
     }
 
@@ -38,17 +38,17 @@ TEST_CASE("a registry without settings waits five seconds for 1024 tokens") {
         Token::Bytes bytes{};
         bytes[0] = static_cast<std::uint8_t>(i);
         bytes[1] = static_cast<std::uint8_t>(i >> 8U);
-        REQUIRE(acks.register_token(Token(bytes), {}, at(0)) == Status::ok);
+        REQUIRE(acks.register_token(Token(bytes), "", 0, at(0)) == Status::ok);
     }
     CHECK(acks.pending_len() == 1024);
-    CHECK(acks.register_token(token_of(0xFF), {}, at(0)) == Status::limit);
+    CHECK(acks.register_token(token_of(0xFF), "", 0, at(0)) == Status::limit);
 }
 
 TEST_CASE("a registry's settings of zero are clamped to one millisecond and one token") {
     AckRegistry acks(Duration::zero(), 0);
     CHECK(acks.ack_deadline() == std::chrono::milliseconds(1));
-    CHECK(acks.register_token(token_of(1), {}, at(0)) == Status::ok);
-    CHECK(acks.register_token(token_of(2), {}, at(0)) == Status::limit);
+    CHECK(acks.register_token(token_of(1), "", 0, at(0)) == Status::ok);
+    CHECK(acks.register_token(token_of(2), "", 0, at(0)) == Status::limit);
     CHECK(AckRegistry(ns(1), 1).ack_deadline() == ns(1));
 }
 
@@ -67,8 +67,8 @@ TEST_CASE("an acknowledgement before the deadline completes and ends the token i
     const auto acknowledged = rooms.acks.acknowledge(rooms.store, token_of(1), at(1042));
     REQUIRE(acknowledged);
     CHECK(acknowledged->waited == ns(42));
-    CHECK(acknowledged->backend.service_name == "service");
-    CHECK(acknowledged->backend.pid == 1);
+    CHECK(acknowledged->service_name == "service");
+    CHECK(acknowledged->pid == 1);
     CHECK(rooms.acks.pending_len() == 1);
     CHECK_FALSE(rooms.store.contains(token_of(1)));
     CHECK(rooms.store.contains(token_of(2)));
@@ -112,30 +112,30 @@ TEST_CASE("an acknowledgement of a token that the store lost completes") {
 TEST_CASE("a deadline that does not fit into time is due at once") {
     TokenStore store;
     AckRegistry acks(ns(100));
-    REQUIRE(acks.register_token(token_of(1), {}, at(UINT64_MAX - 99)) == Status::ok);
+    REQUIRE(acks.register_token(token_of(1), "", 0, at(UINT64_MAX - 99)) == Status::ok);
     CHECK(acks.has_overdue(at(UINT64_MAX - 99)));
     CHECK(status_of(acks.acknowledge(store, token_of(1), at(UINT64_MAX - 99))) == Status::ack_overdue);
-    REQUIRE(acks.register_token(token_of(1), {}, at(UINT64_MAX - 100)) == Status::ok);
+    REQUIRE(acks.register_token(token_of(1), "", 0, at(UINT64_MAX - 100)) == Status::ok);
     CHECK_FALSE(acks.has_overdue(at(UINT64_MAX - 1)));
     CHECK(status_of(acks.acknowledge(store, token_of(1), at(UINT64_MAX - 1))) == Status::ok);
 }
 
 TEST_CASE("registering a token again replaces its entry, also where there is no room for another") {
     Rooms rooms;
-    CHECK(rooms.acks.register_token(token_of(3), {"other", 3}, at(1050)) == Status::limit);
-    CHECK(rooms.acks.register_token(token_of(1), {"other", 7}, at(1050)) == Status::ok);
+    CHECK(rooms.acks.register_token(token_of(3), "other", 3, at(1050)) == Status::limit);
+    CHECK(rooms.acks.register_token(token_of(1), "other", 7, at(1050)) == Status::ok);
     CHECK(rooms.acks.pending_len() == 2);
     CHECK(rooms.acks.pending_backend(token_of(1))->service_name == "other");
     const auto acknowledged = rooms.acks.acknowledge(rooms.store, token_of(1), at(1149));
     REQUIRE(acknowledged);
     CHECK(acknowledged->waited == ns(99));
-    CHECK(acknowledged->backend.pid == 7);
+    CHECK(acknowledged->pid == 7);
 }
 
 TEST_CASE("a token that is registered again is nobody's to drive") {
     Rooms rooms;
     REQUIRE(rooms.acks.claim(token_of(1)));
-    REQUIRE(rooms.acks.register_token(token_of(1), {}, at(1000)) == Status::ok);
+    REQUIRE(rooms.acks.register_token(token_of(1), "", 0, at(1000)) == Status::ok);
     CHECK_FALSE(rooms.acks.is_claimed(token_of(1)));
 }
 
@@ -191,7 +191,7 @@ TEST_CASE("what is overdue leaves one by one, oldest first, and its token is rev
     AckRegistry acks(ns(100));
     for (std::uint8_t byte = 1; byte <= 3; ++byte) {
         REQUIRE(store.expect(token_of(byte), at(byte)) == Status::ok);
-        REQUIRE(acks.register_token(token_of(byte), {"service", byte}, at(byte)) == Status::ok);
+        REQUIRE(acks.register_token(token_of(byte), "service", byte, at(byte)) == Status::ok);
     }
     for (std::uint8_t byte = 1; byte <= 2; ++byte) {
         const auto overdue = acks.expire_next(store, at(102));
