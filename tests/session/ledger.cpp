@@ -38,7 +38,7 @@ class Pair {
     ~Pair() { munmap(words_, slots * 64); }
 
     std::atomic<std::uint64_t> &word(std::uint32_t slot) { return words_[slot * 8]; }
-    std::atomic<std::uint64_t> &token_word(std::uint32_t slot, int i) { return words_[slot * 8 + 1 + i]; }
+    std::atomic<std::uint64_t> &token_word(std::uint32_t slot, std::uint32_t i) { return words_[slot * 8 + 1 + i]; }
 
     Ledger broker;
     Ledger backend;
@@ -175,7 +175,7 @@ TEST_CASE("an offer of another ticket than the slot's is lost, with whatever tok
 
 TEST_CASE("another token beside the word that was offered is a violation, in either half; beside another it is lost") {
     Pair pair;
-    for (int half = 0; half < 2; ++half) {
+    for (std::uint32_t half = 0; half < 2; ++half) {
         pair.broker.offer(1, 8, token_of(1));
         pair.token_word(1, half) = 77;
         CHECK(pair.backend.adopt(1, 8, token_of(1)) == Adoption::violated);
