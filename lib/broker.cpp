@@ -60,8 +60,8 @@ HandoffReport Broker::attempt(const Request &request, const AckRegistry::Pending
 
 // ---- for sessions ---------------------------------------------------------------------------------------------------
 
-Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token) {
-    const Instant now = time_.now();
+Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token,
+                                    Instant now) {
     if (token == nullptr) {
         const Result<Token> issued = tokens_.issue(service_name, backend_pid, now, random_, true);
         if (!issued) {
