@@ -108,7 +108,9 @@ void Session::stall(bool stalled) noexcept {
     }
 }
 
-void Session::resume(Instant now) {
+void Session::resume() {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
     if (stalled_) {
         stall(false);
         parse(now);

@@ -156,8 +156,9 @@ class Session {
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
     void advance(Instant now);
-    void resume(Instant now); // a frame that had to wait may go on
     Instant wake_at() const noexcept;
+
+    void resume(); // without the lock: a frame that had to wait may go on
 
     const Config config_;
     TimeSource &time_;
