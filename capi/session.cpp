@@ -174,7 +174,7 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
         }
         auto handle = std::make_unique<rp_handoff_session>();
         handle->received = std::make_shared<Received>();
-        handle->received->offers.reset(new rp_handoff_offer[config->max_in_flight]);
+        handle->received->offers = std::make_unique<rp_handoff_offer[]>(config->max_in_flight);
         std::for_each_n(handle->received->offers.get(), config->max_in_flight,
                         [](rp_handoff_offer &offer) { offer.base.kind = Kind::dead; });
         auto receiving = session::Receiving::open(std::move(*config), std::move(*time));

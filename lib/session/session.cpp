@@ -318,7 +318,6 @@ bool Session::wait(std::optional<Duration> timeout) {
         inside_ = true;
         if (is_due(until, now) && !has_read && !reading_) {
             read_now(now);
-            has_read = true;
         }
         advance(now);
         inside_ = false;

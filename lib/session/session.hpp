@@ -40,7 +40,7 @@ struct Config {
     std::uint32_t max_in_flight = 256;
     std::string service;
     Duration open_timeout = std::chrono::seconds(5);
-    std::size_t max_queued = 1024 * 1024;
+    std::size_t max_queued = std::size_t{1024} * 1024;
 };
 
 struct Peer {
