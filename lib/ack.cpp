@@ -21,7 +21,8 @@ std::optional<BackendIdentity> AckRegistry::pending_backend(const Token &token) 
     return entry ? std::optional(backend_of(entry)) : std::nullopt;
 }
 
-Status AckRegistry::register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now) {
+Status AckRegistry::register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now,
+                                   bool claimed) {
     const PendingTokens::Entry old = find(token);
     if (!old && pending_len() >= max_pending_) {
         return Status::limit;
@@ -31,7 +32,7 @@ Status AckRegistry::register_token(const Token &token, std::string_view service_
     if (old) {
         end(old);
     }
-    table_->put(token, by_ack_deadline, after(now, ack_deadline_)).value() = {now, service, pid, false};
+    table_->put(token, by_ack_deadline, after(now, ack_deadline_)).value() = {now, service, pid, claimed};
     return Status::ok;
 }
 

@@ -49,7 +49,9 @@ class AckRegistry {
     std::optional<BackendIdentity> pending_backend(const Token &token) noexcept;
 
     // Inserts, or replaces the entry of that token. limit where there is no room for a new one.
-    Status register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now);
+    // claimed: by the caller, who drives this handoff from the start.
+    Status register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now,
+                          bool claimed = false);
 
     // One caller drives a handoff: token_not_pending, or token_in_use where somebody has claimed it already.
     Result<Pending> claim(const Token &token) noexcept;

@@ -88,7 +88,7 @@ class Broker {
         Instant deadline;
         bool is_own; // issued for this
     };
-    Result<Lease> lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token);
+    Result<Lease> lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token, Instant now);
     void give_back(const Lease &lease) noexcept;
     void conclude(const Token &token, const Outcome &outcome, Instant observed) noexcept;
     InFlight &in_flight() noexcept { return in_flight_; }

@@ -26,7 +26,7 @@ class UnlockedRandom final : public RandomSource {
 } // namespace
 
 Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t backend_pid, Instant now,
-                                  RandomSource &random) {
+                                  RandomSource &random, bool claimed) {
     const Lock lock(mutex_);
     UnlockedRandom unlocked(random, mutex_);
     Result<Token> token = store_.issue(now, unlocked);
@@ -47,7 +47,8 @@ Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t b
     if (acks_.pending_len() >= store_.config().max_pending) {
         acks_.expire(store_, now, 1, [](const AckRegistry::Overdue &) {});
     }
-    if (const Status status = acks_.register_token(*token, service_name, backend_pid, now); status != Status::ok) {
+    if (const Status status = acks_.register_token(*token, service_name, backend_pid, now, claimed);
+        status != Status::ok) {
         return Failure(status);
     }
     undo.token = nullptr;

@@ -21,8 +21,11 @@ class IssuedTokens {
     IssuedTokens(TokenStore::Config config, Duration ack_deadline)
         : IssuedTokens(config, ack_deadline, std::make_shared<PendingTokens>()) {}
 
-    // A fresh token, registered: its deadline starts at now. On failure nothing is left behind.
-    Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random);
+    // A fresh token, registered: its deadline starts at now. On failure nothing is left behind. claimed: at once, which
+    // takes one look-up for all.
+    Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random,
+                        bool claimed = false);
+    Duration ack_deadline() const noexcept { return acks_.ack_deadline(); }
 
     // The right to drive this token's handoff to its end. token_not_pending, token_expired (it is gone then),
     // token_in_use.

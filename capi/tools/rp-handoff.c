@@ -19,6 +19,7 @@ static int bench(int argc, char **argv) {
     static const struct option options[] = {{"samples", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
     long samples = 1000;
     int option;
+    opterr = 0; /* the usage says enough */
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         char *end;
         if (option != 's')

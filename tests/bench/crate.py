@@ -1,4 +1,4 @@
-"""The released crate hands connections over, by turns with ours on the same v1 wire.
+"""The released crate hands connections over, by turns with ours on the same v1 wire and to the same backend, the crate's.
 
 Each handoff is of a broker process of its own, dials, and is timed by that process, from before the dial to the verdict:
 the crate's program has no other way, and ours does the same here. A session would not dial, and would be warm.
@@ -57,13 +57,13 @@ def compare(ours, crate, rounds, samples):
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         target = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        for number, (program, _) in enumerate(programs.values()):
-            stack.enter_context(backend(program, f"{folder}/{number}", rounds * samples))
+        path = f"{folder}/offers"
+        stack.enter_context(backend(crate, path, 2 * rounds * samples))
         for _ in range(rounds):
             micros = {name: [] for name in programs}
             for _ in range(samples):
-                for number, (name, (program, member)) in enumerate(programs.items()):
-                    micros[name].append(run_one(program, f"{folder}/{number}", member, target))
+                for name, (program, member) in programs.items():
+                    micros[name].append(run_one(program, path, member, target))
             for name, values in micros.items():
                 sides[name]["p50_ns"].append(percentile(values, 50) * 1000)
                 sides[name]["p99_ns"].append(percentile(values, 99) * 1000)

@@ -89,8 +89,8 @@ def bar(row):
         return None
     rate = row.measure == "rate"
     target = float(row.target.split()[1])
-    label = f"{row.what} {row.measure}, {row.pinning}, against {row.against}"
-    return label.replace("_", " "), 1 / row.ratio if rate else row.ratio, 1 / target if rate else target
+    return (f"{row.what} / {row.against}, {row.pinning}, {row.measure}",
+            1 / row.ratio if rate else row.ratio, 1 / target if rate else target)
 
 
 # ---- the table --------------------------------------------------------------------------------------------------------

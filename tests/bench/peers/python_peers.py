@@ -95,19 +95,27 @@ def load(path):
     return library
 
 
+def untyped(library, name):
+    """For loops: ctypes is faster with arguments of the right types already than when it has to see to them."""
+    return library.dll["rp_handoff_" + name]
+
+
 # ---- who takes: each in a process of its own, until it is killed ------------------------------------------------------
 
 
 def take_offers(library, end):
     session, adopted, event = c_void_p(), c_int32(), Event()
+    out_event, out_adopted, forever = byref(event), byref(adopted), c_uint64(FOREVER)
+    wait, next_event, accept, destroy = (untyped(library, name) for name in (
+        "session_wait", "session_next_event", "offer_accept", "offer_destroy"))
     library.check(library.session_receive(SessionOptions(connection_fd=end.detach()), session))
     while True:
-        library.check(library.session_wait(session, FOREVER))
-        while library.session_next_event(session, event, None) == 1:
-            if event.kind == EVENT_OFFER:
-                library.check(library.offer_accept(event.offer, adopted))
-                os.close(adopted.value)
-                library.offer_destroy(event.offer)
+        wait(session, forever)  # which sends the last answer
+        if next_event(session, out_event, None) == 1 and event.kind == EVENT_OFFER:
+            offer = c_void_p(event.offer)
+            library.check(accept(offer, out_adopted))
+            os.close(adopted.value)
+            destroy(offer)
 
 
 def take_fds(end):
@@ -128,10 +136,11 @@ def take_handles(connection):
 
 def giver_of_offers(library, broker, end, fd):
     session, outcome, submission = c_void_p(), Outcome(), Submission(fd=fd)
+    given, out_outcome, execute = byref(submission), byref(outcome), untyped(library, "session_execute")
     library.check(library.session_open(broker.pointer, SessionOptions(connection_fd=end.detach()), session))
 
     def give():
-        library.check(library.session_execute(session, byref(submission), byref(outcome)))
+        library.check(execute(session, given, out_outcome))
         assert outcome.result == rp_handoff.COMPLETED
 
     return give
