@@ -1,5 +1,5 @@
-// How a session ends: by close or destroy of either side, with things in flight or without; what comes back and what the
-// other side sees.
+// How a session ends: by close or destroy of either side, with things in flight or without; what comes back and what
+// the other side sees.
 #include "hand.hpp"
 
 using namespace rp::test;
