@@ -86,7 +86,7 @@ Result<session::Submission> to_submission(const rp_handoff_submission &s, Token 
     return submission;
 }
 
-Status submit_one(session::Offering &offering, const rp_handoff_submission *item, std::uint64_t *out_id) {
+Status submit_one(session::Offering &offering, const rp_handoff_submission *item, Instant now, std::uint64_t *out_id) {
     rp_handoff_submission s{};
     if (const Status status = read_struct(item, s); status != Status::ok) {
         return status;
@@ -94,7 +94,7 @@ Status submit_one(session::Offering &offering, const rp_handoff_submission *item
     Token token;
     const Result<session::Submission> submission = to_submission(s, token);
     rp_handoff_token_wipe(&s.token);
-    const Result<std::uint64_t> id = submission ? offering.submit(*submission) : Failure(submission.error());
+    const Result<std::uint64_t> id = submission ? offering.submit(*submission, now) : Failure(submission.error());
     if (id && out_id != nullptr) {
         *out_id = *id;
     }
@@ -174,7 +174,7 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
         }
         auto handle = std::make_unique<rp_handoff_session>();
         handle->received = std::make_shared<Received>();
-        handle->received->offers.reset(new rp_handoff_offer[config->max_in_flight]);
+        handle->received->offers = std::make_unique<rp_handoff_offer[]>(config->max_in_flight);
         std::for_each_n(handle->received->offers.get(), config->max_in_flight,
                         [](rp_handoff_offer &offer) { offer.base.kind = Kind::dead; });
         auto receiving = session::Receiving::open(std::move(*config), std::move(*time));
@@ -274,6 +274,7 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
         if (items == nullptr || count == 0 || count > INT32_MAX || (count > 1 && stride < sizeof *items)) {
             return RP_HANDOFF_ERR_INVALID_ARGUMENT;
         }
+        const Instant now = offering.now(); // of all of them
         std::uint32_t submitted = 0;
         std::int32_t status = RP_HANDOFF_OK;
         while (submitted < count && status == RP_HANDOFF_OK) {
@@ -283,7 +284,7 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
             status = guarded([&] {
                 const bool overlaps = count > 1 && item->struct_size > stride;
                 return overlaps ? Status::invalid_argument
-                                : submit_one(offering, item, out_ids != nullptr ? out_ids + submitted : nullptr);
+                                : submit_one(offering, item, now, out_ids != nullptr ? out_ids + submitted : nullptr);
             });
             submitted += status == RP_HANDOFF_OK ? 1 : 0;
         }

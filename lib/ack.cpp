@@ -21,7 +21,8 @@ std::optional<BackendIdentity> AckRegistry::pending_backend(const Token &token) 
     return entry ? std::optional(backend_of(entry)) : std::nullopt;
 }
 
-Status AckRegistry::register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now) {
+Status AckRegistry::register_token(const Token &token, std::string_view service_name, std::uint32_t pid, Instant now,
+                                   bool claimed) {
     const PendingTokens::Entry old = find(token);
     if (!old && pending_len() >= max_pending_) {
         return Status::limit;
@@ -31,7 +32,7 @@ Status AckRegistry::register_token(const Token &token, std::string_view service_
     if (old) {
         end(old);
     }
-    table_->put(token, by_ack_deadline, after(now, ack_deadline_)).value() = {now, service, pid, false};
+    table_->put(token, by_ack_deadline, after(now, ack_deadline_)).value() = {now, service, pid, claimed};
     return Status::ok;
 }
 
@@ -86,11 +87,7 @@ bool AckRegistry::abandon(TokenStore &store, const Token &token) noexcept {
     return static_cast<bool>(entry);
 }
 
-std::optional<AckRegistry::Overdue> AckRegistry::expire_next(TokenStore &store, Instant now) noexcept {
-    const PendingTokens::Entry entry = first_overdue(now);
-    if (!entry) {
-        return std::nullopt;
-    }
+AckRegistry::Overdue AckRegistry::end_overdue(PendingTokens::Entry entry, TokenStore &store) noexcept {
     Overdue overdue{entry.key(), backend_of(entry)};
     end(entry);
     store.revoke(overdue.token);
@@ -102,11 +99,10 @@ void AckRegistry::end(PendingTokens::Entry entry) noexcept {
     table_->erase(entry, by_ack_deadline);
 }
 
-PendingTokens::Entry AckRegistry::first_overdue(Instant now) noexcept {
-    for (PendingTokens::Entry entry = table_->first(by_ack_deadline);
-         entry && is_due(entry.deadline(by_ack_deadline), now); entry = entry.next(by_ack_deadline)) {
-        if (!entry.value().claimed) {
-            return entry;
+PendingTokens::Entry AckRegistry::next_overdue(PendingTokens::Entry from, Instant now) noexcept {
+    for (; from && is_due(from.deadline(by_ack_deadline), now); from = from.next(by_ack_deadline)) {
+        if (!from.value().claimed) {
+            return from;
         }
     }
     return {};

@@ -60,32 +60,21 @@ HandoffReport Broker::attempt(const Request &request, const AckRegistry::Pending
 
 // ---- for sessions ---------------------------------------------------------------------------------------------------
 
-Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token) {
-    const Instant now = time_.now();
-    const Result<Token> leased =
-        token != nullptr ? Result<Token>(*token) : tokens_.issue(service_name, backend_pid, now, random_);
-    if (!leased) {
-        return Failure(leased.error());
-    }
-    issued_ += token == nullptr ? 1 : 0;
-    struct Undo { // also of an exception
-        Broker &broker;
-        const Lease *lease;
-        ~Undo() {
-            if (lease != nullptr) {
-                broker.give_back(*lease);
-            }
+Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token,
+                                    Instant now) {
+    if (token == nullptr) {
+        const Result<Token> issued = tokens_.issue(service_name, backend_pid, now, random_, true);
+        if (!issued) {
+            return Failure(issued.error());
         }
-    };
-    Lease lease{*leased, now, {}, token == nullptr};
-    Undo undo{*this, lease.is_own ? &lease : nullptr};
-    const Result<AckRegistry::Pending> pending = tokens_.claim(*leased, now);
+        ++issued_;
+        return Lease{*issued, now, after(now, tokens_.ack_deadline()), true};
+    }
+    const Result<AckRegistry::Pending> pending = tokens_.claim(*token, now);
     if (!pending) {
         return Failure(pending.error());
     }
-    undo.lease = nullptr;
-    lease.deadline = pending->deadline;
-    return lease;
+    return Lease{*token, now, pending->deadline, false};
 }
 
 void Broker::give_back(const Lease &lease) noexcept {
@@ -182,12 +171,6 @@ bool Broker::revoke(const Token &token) noexcept {
     const bool was_pending = tokens_.abandon(token);
     revoked_ += was_pending ? 1 : 0;
     return was_pending;
-}
-
-std::optional<AckRegistry::Overdue> Broker::expire_next() noexcept {
-    auto overdue = tokens_.expire_next(time_.now());
-    overdue_ += overdue ? 1 : 0;
-    return overdue;
 }
 
 void Broker::count(const Outcome &outcome) noexcept {

@@ -34,9 +34,11 @@ class BasicFrameBuffer {
     }
 
     void clear() noexcept {
-        explicit_bzero(data(), size_);
-        large_.reset();
-        size_ = 0;
+        if (size_ > 0) { // most session offers have no payload
+            explicit_bzero(data(), size_);
+            large_.reset();
+            size_ = 0;
+        }
     }
 
     std::uint8_t *data() noexcept { return large_ ? large_.get() : small_.data(); }

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <mutex>
 #include <string_view>
 
 #include "ack.hpp"
@@ -21,8 +21,11 @@ class IssuedTokens {
     IssuedTokens(TokenStore::Config config, Duration ack_deadline)
         : IssuedTokens(config, ack_deadline, std::make_shared<PendingTokens>()) {}
 
-    // A fresh token, registered: its deadline starts at now. On failure nothing is left behind.
-    Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random);
+    // A fresh token, registered: its deadline starts at now. On failure nothing is left behind. claimed: at once, which
+    // takes one look-up for all.
+    Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid, Instant now, RandomSource &random,
+                        bool claimed = false);
+    Duration ack_deadline() const noexcept { return acks_.ack_deadline(); }
 
     // The right to drive this token's handoff to its end. token_not_pending, token_expired (it is gone then),
     // token_in_use.
@@ -38,7 +41,12 @@ class IssuedTokens {
 
     bool abandon(const Token &token) noexcept;
 
-    std::optional<AckRegistry::Overdue> expire_next(Instant now) noexcept;
+    // As AckRegistry::expire; `take` is called with the lock held.
+    template <class Take>
+    std::size_t expire(Instant now, std::size_t max, Take take) noexcept {
+        const std::lock_guard<ContendedMutex> lock(mutex_);
+        return acks_.expire(store_, now, max, take);
+    }
 
     // Drops at most `max` expired tokens; whether anything overdue or expired is left.
     bool prune(Instant now, std::size_t max) noexcept;

@@ -103,12 +103,12 @@ Status Offering::check(const Submission &submission) const noexcept {
     return Status::ok;
 }
 
-Result<Index> Offering::begin_handoff(const Submission &submission, Lock &lock) {
+Result<Index> Offering::begin_handoff(const Submission &submission, Instant now, Lock &lock) {
     if (const Status status = check(submission); status != Status::ok) {
         return Failure(status);
     }
-    // Without the lock: clock and random source may be callbacks.
-    Result<Broker::Lease> lease = broker_.lease(config_.service, config_.peer_pid, submission.token);
+    // Without the lock: the random source may be a callback.
+    Result<Broker::Lease> lease = broker_.lease(config_.service, config_.peer_pid, submission.token, now);
     if (!lease) {
         return Failure(lease.error());
     }
@@ -191,9 +191,9 @@ void Offering::set_timer(Index i) noexcept {
     timers_.insert_after(place, i);
 }
 
-Result<std::uint64_t> Offering::submit(const Submission &submission) {
+Result<std::uint64_t> Offering::submit(const Submission &submission, Instant now) {
     Lock lock(mutex_, std::defer_lock);
-    const Result<Index> index = begin_handoff(submission, lock);
+    const Result<Index> index = begin_handoff(submission, now, lock);
     if (!index) {
         return Failure(index.error());
     }
@@ -205,14 +205,14 @@ void Offering::send_submitted() {
 }
 
 Result<Broker::Report> Offering::execute(const Submission &submission) {
+    Instant now = time_.now();
     Lock lock(mutex_, std::defer_lock);
-    const Result<Index> index = begin_handoff(submission, lock);
+    const Result<Index> index = begin_handoff(submission, now, lock);
     if (!index) {
         return Failure(index.error());
     }
     Waiter waiter;
     slots_[*index].waiter = &waiter;
-    Instant now = slots_[*index].begun;
     for (;;) {
         advance(now);
         if (waiter.done) {

@@ -42,8 +42,8 @@ class Offering final : public Session {
     Offering(Config config, Broker &broker, transport::Poller poller);
     ~Offering() override;
 
-    // The handoff's id. It is sent with the next send_submitted or flush.
-    Result<std::uint64_t> submit(const Submission &submission);
+    // The handoff's id. It begins now, and is sent with the next send_submitted or flush.
+    Result<std::uint64_t> submit(const Submission &submission, Instant now);
     void send_submitted();
     bool cancel(std::uint64_t id);
     Result<Broker::Report> execute(const Submission &submission);
@@ -107,7 +107,7 @@ class Offering final : public Session {
 
     Status check(const Submission &submission) const noexcept;
     Result<Index> place(const Submission &submission, const Broker::Lease &lease, int fd);
-    Result<Index> begin_handoff(const Submission &submission, Lock &lock);
+    Result<Index> begin_handoff(const Submission &submission, Instant now, Lock &lock);
     void set_timer(Index i) noexcept;
     bool send_batch(std::size_t most, Instant now);
     std::size_t encode_batch(std::size_t most, std::size_t &bytes) noexcept;

@@ -10,7 +10,7 @@ namespace rp::handoff::session {
 
 namespace {
 
-constexpr std::size_t max_texts = 16 * 1024; // of all refusals that have not left
+constexpr std::size_t max_texts = std::size_t{16} * 1024; // of all refusals that have not left
 
 } // namespace
 
@@ -185,8 +185,7 @@ Receiving::Info Receiving::info(Index i) noexcept {
 // ---- answers --------------------------------------------------------------------------------------------------------
 
 Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
-    const Instant now = time_.now();
-    const Lock lock(mutex_);
+    Lock lock(mutex_);
     Place &place = places_[i];
     if (place.phase != Phase::given) {
         return Failure(Status::answered);
@@ -197,24 +196,27 @@ Result<Receiving::Accepted> Receiving::accept(Index i) noexcept {
         place.written = place.prologue;
         ++lost_;
         answer_place(i, Answer::Verdict::lost, {});
-        send_unless_drained(now);
         if (adoption == Ledger::Adoption::violated) {
-            end(Status::protocol, now);
+            advance(now_);
+            end(Status::protocol, now_);
         }
+        send_unless_drained(lock);
         return Failure(adoption == Ledger::Adoption::violated ? Status::protocol : Status::revoked);
     }
     write_prologue(place);
     ++accepted_;
     Accepted accepted{std::move(place.fd), state_ == State::open};
     answer_place(i, Answer::Verdict::adopted, {});
-    send_unless_drained(now);
+    send_unless_drained(lock);
     return accepted;
 }
 
 // Whoever takes events sends the answers when he took the last; an answer that comes at another time leaves at once.
-void Receiving::send_unless_drained(Instant now) {
+// Gives up the lock for that. Nobody needs to know the time before.
+void Receiving::send_unless_drained(Lock &lock) {
     if (!draining_) {
-        advance(now);
+        lock.unlock();
+        flush();
     }
 }
 
@@ -226,10 +228,9 @@ void Receiving::write_prologue(Place &place) noexcept {
 }
 
 Status Receiving::refuse(Index i, std::string_view text) noexcept {
-    const Instant now = time_.now();
-    const Lock lock(mutex_);
+    Lock lock(mutex_);
     const Status status = refuse_locked(i, text);
-    send_unless_drained(now);
+    send_unless_drained(lock);
     return status;
 }
 
@@ -248,7 +249,6 @@ Status Receiving::refuse_locked(Index i, std::string_view text) noexcept {
 }
 
 void Receiving::release(Index i) noexcept {
-    const Instant now = time_.now();
     // In a forked child another thread may have held the lock, for ever; and neither ledger nor socket is the child's.
     Lock lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock()) {
@@ -269,8 +269,15 @@ void Receiving::release(Index i) noexcept {
     place.token.wipe();
     place.phase = Phase::free;
     free_.push_back(i);
-    send_unless_drained(now);
-    resume(now);
+    const bool sends = !draining_;
+    const bool stalled = stalled_;
+    lock.unlock();
+    if (sends) {
+        flush();
+    }
+    if (stalled) {
+        resume();
+    }
 }
 
 void Receiving::answer_place(Index i, Answer::Verdict verdict, std::string_view text) noexcept {

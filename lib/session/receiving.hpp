@@ -90,7 +90,7 @@ class Receiving final : public Session {
     void answer_place(Index i, Answer::Verdict verdict, std::string_view text) noexcept;
     bool send_answers(Instant now) noexcept;
     std::size_t some_answers(std::uint16_t &count) const noexcept;
-    void send_unless_drained(Instant now);
+    void send_unless_drained(Lock &lock);
     Status refuse_locked(Index i, std::string_view text) noexcept;
     void write_prologue(Place &place) noexcept;
     ByteView part(const Place &place, std::size_t from, std::size_t size) const noexcept {

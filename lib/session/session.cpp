@@ -108,7 +108,9 @@ void Session::stall(bool stalled) noexcept {
     }
 }
 
-void Session::resume(Instant now) {
+void Session::resume() {
+    const Instant now = time_.now();
+    const Lock lock(mutex_);
     if (stalled_) {
         stall(false);
         parse(now);
@@ -316,7 +318,6 @@ bool Session::wait(std::optional<Duration> timeout) {
         inside_ = true;
         if (is_due(until, now) && !has_read && !reading_) {
             read_now(now);
-            has_read = true;
         }
         advance(now);
         inside_ = false;

@@ -40,7 +40,7 @@ struct Config {
     std::uint32_t max_in_flight = 256;
     std::string service;
     Duration open_timeout = std::chrono::seconds(5);
-    std::size_t max_queued = 1024 * 1024;
+    std::size_t max_queued = std::size_t{1024} * 1024;
 };
 
 struct Peer {
@@ -156,8 +156,9 @@ class Session {
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
     void advance(Instant now);
-    void resume(Instant now); // a frame that had to wait may go on
     Instant wake_at() const noexcept;
+
+    void resume(); // without the lock: a frame that had to wait may go on
 
     const Config config_;
     TimeSource &time_;
