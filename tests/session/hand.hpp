@@ -165,9 +165,11 @@ class BackendScene {
   public:
     static constexpr std::uint32_t slots = 64;
 
-    explicit BackendScene(const rp_handoff_session_options &options = sized<rp_handoff_session_options>())
+    // send_buffer: of the socket for the answers, if not 0.
+    explicit BackendScene(const rp_handoff_session_options &options = sized<rp_handoff_session_options>(),
+                          int send_buffer = 0)
         : BackendScene(options, SocketPair()) {
-        open();
+        open(send_buffer);
     }
 
     void turn() const { test::turn({&receiving}); }
@@ -227,13 +229,15 @@ class BackendScene {
     BackendScene(const rp_handoff_session_options &options, SocketPair pair)
         : connection(std::move(pair.a)), receiving(receive_over(std::move(pair.b), options)) {}
 
-    void open() {
+    void open(int send_buffer) {
         Hello own;
         own.role = as_broker;
         say(own.framed());
         turn();
         REQUIRE(hear().kind == hello);
         SocketPair pair;
+        REQUIRE((send_buffer == 0 ||
+                 setsockopt(pair.b.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) == 0));
         say(frame(ledger, 0, Writer().number(slots).done()), {file.get(), pair.b.get()});
         replies = std::move(pair.a);
         REQUIRE(next_event().kind == RP_HANDOFF_EVENT_OPENED);
