@@ -76,7 +76,7 @@ class Receiving final : public Session {
     Instant nearest_deadline() const noexcept override { return end_of_time; }
     bool take_event(Event &event) override;
     bool has_event() const noexcept override { return !ready_.empty(); }
-    bool is_done() const noexcept override { return unanswered_ == 0 && answers_.empty(); }
+    bool is_done() const noexcept override { return unanswered_ == 0; }
     bool is_first_to_end() const noexcept override { return false; }
     bool reads_control() const noexcept override { return true; }
     bool may_block_in_read() const noexcept override { return !blocked_; }

@@ -36,7 +36,7 @@ void Session::advance(Instant now) {
     }
     close_if_done(now);
     if (has_outlet()) {
-        watch_output(link_.has_unsent() || wants_output() || (closing_ && state_ == State::open && !goodbye_sent_));
+        watch_output(link_.has_unsent() || wants_output() || goodbye_due_);
     }
     wake_sleepers();
 }
@@ -137,27 +137,28 @@ void Session::end(Status why, Instant now) noexcept {
     ::shutdown(link_.output(), SHUT_RDWR);
 }
 
-// An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, which
-// has so long for it. The broker half-closes then, the backend may not: an offer may be on its way to it.
+// An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, also to
+// read what it was sent, and it has so long for that. The broker half-closes then; the backend may not, since an offer may
+// be on its way to it.
 void Session::close_if_done(Instant now) {
     if (closing_ && (state_ == State::dialling || state_ == State::greeting) && is_done()) {
         end(Status::ok, now);
     }
-    if (state_ != State::open || !(closing_ || peer_closing_)) {
+    if (state_ != State::open || !(closing_ || (peer_closing_ && is_first_to_end()))) {
         return;
     }
     const bool done = is_done();
-    if (!goodbye_sent_ && (closing_ || (done && is_first_to_end()))) {
+    if (!goodbye_sent_ && (closing_ || done)) {
         send_goodbye();
     }
-    if (!done || !goodbye_sent_ || link_.has_unsent()) {
+    if (!done) {
         close_until_ = end_of_time;
         return;
     }
     if (close_until_ == end_of_time) {
         close_until_ = after(now, config_.open_timeout);
     }
-    if (is_first_to_end() && !half_closed_) {
+    if (is_first_to_end() && !half_closed_ && goodbye_sent_ && !link_.has_unsent()) {
         half_closed_ = true;
         ::shutdown(link_.output(), SHUT_WR);
     }
@@ -167,6 +168,7 @@ void Session::close_if_done(Instant now) {
 }
 
 void Session::send_goodbye() noexcept {
+    goodbye_due_ = true;
     if (link_.has_unsent()) {
         return; // later
     }
@@ -174,6 +176,7 @@ void Session::send_goodbye() noexcept {
     encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
     const int error = link_.send({frame.data(), frame.size()}).os_error;
     goodbye_sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
+    goodbye_due_ = !goodbye_sent_;
 }
 
 void Session::announce() noexcept {

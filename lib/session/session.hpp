@@ -218,6 +218,7 @@ class Session {
     bool opened_event_ = false;
     bool closing_event_ = false;
     bool closed_event_ = false;
+    bool goodbye_due_ = false; // it could not be sent yet
     bool goodbye_sent_ = false;
     bool half_closed_ = false;
     std::uint64_t messages_received_ = 0;

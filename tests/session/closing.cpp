@@ -1,5 +1,5 @@
-// How a session ends: by close or destroy of either side, with things in flight or without; what comes back and what the
-// other side sees.
+// How a session ends: by close or destroy of either side, with things in flight or without; what comes back and what
+// the other side sees.
 #include "hand.hpp"
 
 using namespace rp::test;
@@ -138,6 +138,67 @@ TEST_CASE("a backend that closes waits for its broker to do its part for the ope
     clock.time.now += 1;
     process(scene.receiving);
     check_closed(scene.receiving, RP_HANDOFF_ERR_TIMED_OUT);
+}
+
+TEST_CASE(
+    "a broker that closes waits no longer for a backend that reads nothing, so that not even the goodbye leaves") {
+    WithTime clock;
+    hand::Scene scene(clock.in({}));
+    const Bytes early(RP_HANDOFF_EARLY_BYTES_MAX);
+    const ClientConnection client;
+    auto submission = submission_of(client.fd.get());
+    submission.flags = RP_HANDOFF_SUBMIT_DUPLICATE;
+    submission.early = early.data();
+    submission.early_length = RP_HANDOFF_EARLY_BYTES_MAX;
+    for (int i = 0; i < 10; ++i) {
+        submit(scene.offering, submission);
+    }
+    CHECK(rp_handoff_session_close(scene.offering.get()) == RP_HANDOFF_OK);
+    clock.time.now += 5 * second; // the deadline of them all
+    process(scene.offering);
+    for (int i = 0; i < 10; ++i) {
+        CHECK(take_event(scene.offering).ownership == RP_HANDOFF_OWNER_BROKER);
+    }
+    CHECK(take_event(scene.offering).kind == 0);
+    CHECK(timeout_of(scene.offering) == open_timeout);
+    clock.time.now += open_timeout;
+    process(scene.offering);
+    check_closed(scene.offering, RP_HANDOFF_ERR_TIMED_OUT);
+}
+
+TEST_CASE("a backend that closes waits no longer for a broker that does not read its answers") {
+    WithTime clock;
+    hand::BackendScene scene(clock.in({}).receiving, 1);
+    const ClientConnection client;
+    for (int i = 0; i < 200; ++i) { // far more than the socket for the answers takes
+        scene.send_offer(scene.make_offer(), client.fd.get());
+        const Event event = scene.next_event();
+        REQUIRE(event.kind == RP_HANDOFF_EVENT_OFFER);
+        CHECK(rp_handoff_offer_refuse(event.offer.get(), std::string(255, 'n').c_str()) == RP_HANDOFF_OK);
+    }
+    CHECK(rp_handoff_session_close(scene.receiving.get()) == RP_HANDOFF_OK);
+    CHECK(timeout_of(scene.receiving) == open_timeout);
+    clock.time.now += open_timeout;
+    process(scene.receiving);
+    check_closed(scene.receiving, RP_HANDOFF_ERR_TIMED_OUT);
+}
+
+TEST_CASE("a broker that has closed and still waits for a backend's answers is given the time for it") {
+    WithTime clock;
+    hand::BackendScene scene(clock.in({}).receiving);
+    scene.say(hand::frame(hand::goodbye, 0, {}));
+    scene.turn();
+    CHECK(timeout_of(scene.receiving) == RP_HANDOFF_FOREVER);
+    clock.time.now += 100 * open_timeout;
+    process(scene.receiving);
+    const ClientConnection client;
+    scene.send_offer(scene.make_offer(), client.fd.get()); // what it had submitted before
+    accept_offer(scene.next_event().offer);
+    CHECK(take_event(scene.receiving).kind == 0);
+    CHECK(scene.hear_answers().size() == 1);
+    scene.close();
+    scene.turn();
+    check_closed(scene.receiving, RP_HANDOFF_OK);
 }
 
 TEST_CASE("a backend that closes has all the time it wants for the offers that it has") {

@@ -1,4 +1,5 @@
-// Sessions that a forked child inherited: it may end them and their offers, and neither its parent nor the peer notices.
+// Sessions that a forked child inherited: it may end them and their offers, and neither its parent nor the peer
+// notices.
 #include <thread>
 
 #include "descriptors.hpp"

@@ -1,5 +1,5 @@
-// The wire of a session, bytes to values and back: every bound at its number, one below and one above; cut at every byte;
-// and garbage.
+// The wire of a session, bytes to values and back: every bound at its number, one below and one above; cut at every
+// byte; and garbage.
 #include <doctest/doctest.h>
 
 #include <memory>

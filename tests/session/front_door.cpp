@@ -1,5 +1,5 @@
-// A front door whose backend is reached through a session: the client hears nothing before the verdict, and then from its
-// backend that it was adopted, or from the broker that it should reconnect.
+// A front door whose backend is reached through a session: the client hears nothing before the verdict, and then from
+// its backend that it was adopted, or from the broker that it should reconnect.
 #include "../door/client.hpp"
 #include "../door/town.hpp"
 #include "hand.hpp"

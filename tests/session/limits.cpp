@@ -1,5 +1,5 @@
-// How much a session holds: each bound is reached at its number and not before, the caller is told which one it was, nothing
-// has happened to what was turned away, and there is room again when something ends.
+// How much a session holds: each bound is reached at its number and not before, the caller is told which one it was,
+// nothing has happened to what was turned away, and there is room again when something ends.
 #include <sys/resource.h>
 
 #include "hand.hpp"

@@ -1,5 +1,5 @@
-// What an event loop or a thread that polls relies on: the descriptor is readable when there is something to do and not when
-// there is nothing, the timeout tells the rest, and answers leave when they should.
+// What an event loop or a thread that polls relies on: the descriptor is readable when there is something to do and not
+// when there is nothing, the timeout tells the rest, and answers leave when they should.
 #include "hand.hpp"
 
 using namespace rp::test;

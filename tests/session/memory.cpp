@@ -1,5 +1,5 @@
-// Memory that runs out at the n-th allocation, for every n: a status or an outcome, nothing leaked, nothing lost, and what
-// comes next works.
+// Memory that runs out at the n-th allocation, for every n: a status or an outcome, nothing leaked, nothing lost, and
+// what comes next works.
 #include "../unit/allocations.hpp"
 #include "hand.hpp"
 

@@ -18,7 +18,8 @@ rp_handoff_session_options allowing(const std::uint32_t *uids, std::uint32_t cou
     return options;
 }
 
-// What a session of either side comes to with a peer of another user at the other end of a socketpair of this process's.
+// What a session of either side comes to with a peer of another user at the other end of a socketpair of this
+// process's.
 std::int32_t status_with_stranger(bool as_broker, const rp_handoff_session_options &options) {
     SocketPair pair;
     Child peer([&](const Wire &wire) {

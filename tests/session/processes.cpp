@@ -7,9 +7,9 @@ namespace {
 
 constexpr std::uint64_t short_while = 50'000'000;
 
-// A backend in a process of its own, which does with each offer what the test says: 'a' accepts and writes an 'A' to the
-// client, 'f' accepts and sends its answer at once, 'r' refuses, 'd' drops. It says 'o' when it has one, and what the call
-// answered: '0', '1' for the acknowledgement that nobody hears, 'v' for revoked.
+// A backend in a process of its own, which does with each offer what the test says: 'a' accepts and writes an 'A' to
+// the client, 'f' accepts and sends its answer at once, 'r' refuses, 'd' drops. It says 'o' when it has one, and what
+// the call answered: '0', '1' for the acknowledgement that nobody hears, 'v' for revoked.
 class BackendProcess {
   public:
     explicit BackendProcess(SocketPair &pair)

@@ -1,5 +1,5 @@
-// Sessions in tests: events that own what they give, and both ends of a session in one process, on the system's clock or on
-// one that the test turns.
+// Sessions in tests: events that own what they give, and both ends of a session in one process, on the system's clock
+// or on one that the test turns.
 #pragma once
 
 #include "../e2e/sockets.hpp"

@@ -1,5 +1,5 @@
-// Everything that can happen to a session, in random order, over sockets that take and give random parts: each handoff has
-// one outcome, it is what the backend's call said, no connection has two owners or none, and nothing is left.
+// Everything that can happen to a session, in random order, over sockets that take and give random parts: each handoff
+// has one outcome, it is what the backend's call said, no connection has two owners or none, and nothing is left.
 #include <map>
 #include <random>
 

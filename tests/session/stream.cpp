@@ -1,4 +1,5 @@
-// The stream between a broker and a backend, cut and merged in every way: no descriptor is ever taken for another offer's.
+// The stream between a broker and a backend, cut and merged in every way: no descriptor is ever taken for another
+// offer's.
 #include <sys/resource.h>
 
 #include "../fault/shortage.hpp"

@@ -1,5 +1,5 @@
-// One session in the hands of several threads: nobody sleeps through what another one's call brings, each handoff has its
-// outcome once, and each offer goes to one thread.
+// One session in the hands of several threads: nobody sleeps through what another one's call brings, each handoff has
+// its outcome once, and each offer goes to one thread.
 #include <atomic>
 #include <set>
 #include <thread>
