@@ -78,11 +78,12 @@ class Offering final : public Session {
         std::uint32_t metadata = 0;
         std::uint32_t early = 0;
         std::uint32_t prologue = 0;
-        BasicFrameBuffer<128> payload; // the three of them, one after the other, until they are sent
-        Text detail;
         Waiter *waiter = nullptr;
         Links order; // in the chain of its phase
         Links timer;
+        // Last, and long: with nothing in them only their beginnings are touched.
+        BasicFrameBuffer<128> payload; // the three of them, one after the other, until they are sent
+        Text detail;
     };
 
     // ---- of Session

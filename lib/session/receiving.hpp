@@ -58,8 +58,8 @@ class Receiving final : public Session {
         Instant received_at{};
         Token token;
         UniqueFd fd;
-        BasicFrameBuffer<256> payload; // metadata, early bytes and prologue, one after the other
         Links order;
+        BasicFrameBuffer<256> payload; // metadata, early bytes and prologue, one after the other; with none, not touched
     };
 
     // ---- of Session
