@@ -247,20 +247,15 @@ int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32_t max_count, r
             return Status::invalid_argument;
         }
         const std::uint32_t max = or_default(max_count, default_sweep);
-        std::uint32_t count = 0;
         auto *place = reinterpret_cast<unsigned char *>(items);
-        for (; count < max; ++count) {
-            const auto overdue = broker->broker.expire_next();
-            if (!overdue) {
-                break;
-            }
+        const Broker::Swept swept = broker->broker.sweep(max, [&](const AckRegistry::Overdue &overdue) {
             if (place != nullptr) {
-                write_overdue(place, *overdue);
+                write_overdue(place, overdue);
                 place += stride;
             }
-        }
-        *out_more = broker->broker.prune(max) ? 1 : 0;
-        *out_count = count;
+        });
+        *out_more = swept.more ? 1 : 0;
+        *out_count = static_cast<std::uint32_t>(swept.count);
         return Status::ok;
     });
 }

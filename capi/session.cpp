@@ -93,6 +93,7 @@ Status submit_one(session::Offering &offering, const rp_handoff_submission *item
     }
     Token token;
     const Result<session::Submission> submission = to_submission(s, token);
+    rp_handoff_token_wipe(&s.token);
     const Result<std::uint64_t> id = submission ? offering.submit(*submission, now) : Failure(submission.error());
     if (id && out_id != nullptr) {
         *out_id = *id;
@@ -173,7 +174,7 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
         }
         auto handle = std::make_unique<rp_handoff_session>();
         handle->received = std::make_shared<Received>();
-        handle->received->offers.reset(new rp_handoff_offer[config->max_in_flight]);
+        handle->received->offers = std::make_unique<rp_handoff_offer[]>(config->max_in_flight);
         std::for_each_n(handle->received->offers.get(), config->max_in_flight,
                         [](rp_handoff_offer &offer) { offer.base.kind = Kind::dead; });
         auto receiving = session::Receiving::open(std::move(*config), std::move(*time));
@@ -277,11 +278,13 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
         std::uint32_t submitted = 0;
         std::int32_t status = RP_HANDOFF_OK;
         while (submitted < count && status == RP_HANDOFF_OK) {
-            const auto *at = reinterpret_cast<const unsigned char *>(items) + submitted * stride;
+            const auto *const item = reinterpret_cast<const rp_handoff_submission *>(
+                reinterpret_cast<const unsigned char *>(items) + submitted * stride);
             // Each by itself: what went before is not undone by an exception.
             status = guarded([&] {
-                return submit_one(offering, reinterpret_cast<const rp_handoff_submission *>(at), now,
-                                  out_ids != nullptr ? out_ids + submitted : nullptr);
+                const bool overlaps = count > 1 && item->struct_size > stride;
+                return overlaps ? Status::invalid_argument
+                                : submit_one(offering, item, now, out_ids != nullptr ? out_ids + submitted : nullptr);
             });
             submitted += status == RP_HANDOFF_OK ? 1 : 0;
         }
@@ -309,6 +312,7 @@ int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff
         }
         Token token;
         Result<session::Submission> to_execute = to_submission(s, token);
+        rp_handoff_token_wipe(&s.token);
         if (!to_execute) {
             return code(to_execute.error());
         }

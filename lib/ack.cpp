@@ -87,11 +87,7 @@ bool AckRegistry::abandon(TokenStore &store, const Token &token) noexcept {
     return static_cast<bool>(entry);
 }
 
-std::optional<AckRegistry::Overdue> AckRegistry::expire_next(TokenStore &store, Instant now) noexcept {
-    const PendingTokens::Entry entry = first_overdue(now);
-    if (!entry) {
-        return std::nullopt;
-    }
+AckRegistry::Overdue AckRegistry::end_overdue(PendingTokens::Entry entry, TokenStore &store) noexcept {
     Overdue overdue{entry.key(), backend_of(entry)};
     end(entry);
     store.revoke(overdue.token);
@@ -103,11 +99,10 @@ void AckRegistry::end(PendingTokens::Entry entry) noexcept {
     table_->erase(entry, by_ack_deadline);
 }
 
-PendingTokens::Entry AckRegistry::first_overdue(Instant now) noexcept {
-    for (PendingTokens::Entry entry = table_->first(by_ack_deadline);
-         entry && is_due(entry.deadline(by_ack_deadline), now); entry = entry.next(by_ack_deadline)) {
-        if (!entry.value().claimed) {
-            return entry;
+PendingTokens::Entry AckRegistry::next_overdue(PendingTokens::Entry from, Instant now) noexcept {
+    for (; from && is_due(from.deadline(by_ack_deadline), now); from = from.next(by_ack_deadline)) {
+        if (!from.value().claimed) {
+            return from;
         }
     }
     return {};

@@ -65,14 +65,28 @@ class AckRegistry {
     // Ends the token in both places, whether or not it was here; tells whether it was.
     bool abandon(TokenStore &store, const Token &token) noexcept;
 
-    // The first entry that is due and claimed by nobody leaves, with its token.
-    std::optional<Overdue> expire_next(TokenStore &store, Instant now) noexcept;
+    // At most `max` entries that are due and claimed by nobody leave, with their tokens, oldest first; how many. Each is
+    // told to `take`.
+    template <class Take>
+    std::size_t expire(TokenStore &store, Instant now, std::size_t max, Take take) noexcept {
+        std::size_t count = 0;
+        for (PendingTokens::Entry entry = first_overdue(now); entry && count < max; ++count) {
+            const PendingTokens::Entry next = next_overdue(entry.next(by_ack_deadline), now);
+            take(end_overdue(entry, store));
+            entry = next;
+        }
+        return count;
+    }
     bool has_overdue(Instant now) noexcept { return static_cast<bool>(first_overdue(now)); }
 
   private:
     PendingTokens::Entry find(const Token &token) noexcept { return table_->find(token, by_ack_deadline); }
-    PendingTokens::Entry first_overdue(Instant now) noexcept;
+    PendingTokens::Entry first_overdue(Instant now) noexcept {
+        return next_overdue(table_->first(by_ack_deadline), now);
+    }
+    static PendingTokens::Entry next_overdue(PendingTokens::Entry from, Instant now) noexcept;
     void end(PendingTokens::Entry entry) noexcept;
+    Overdue end_overdue(PendingTokens::Entry entry, TokenStore &store) noexcept;
 
     Duration ack_deadline_;
     std::size_t max_pending_;

@@ -173,12 +173,6 @@ bool Broker::revoke(const Token &token) noexcept {
     return was_pending;
 }
 
-std::optional<AckRegistry::Overdue> Broker::expire_next() noexcept {
-    auto overdue = tokens_.expire_next(time_.now());
-    overdue_ += overdue ? 1 : 0;
-    return overdue;
-}
-
 void Broker::count(const Outcome &outcome) noexcept {
     if (outcome.completed) {
         ++completed_;

@@ -4,6 +4,7 @@
 // Safe for several threads; nothing is locked while a handoff waits.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -105,10 +106,24 @@ class Broker {
 
     Result<Duration> acknowledge(const Token &token, Instant observed) noexcept;
     bool revoke(const Token &token) noexcept;
-    std::optional<AckRegistry::Overdue> expire_next() noexcept;
 
-    // After a sweep: drops at most `max` expired tokens, and tells whether anything is left to sweep at once.
-    bool prune(std::size_t max) noexcept { return tokens_.prune(time_.now(), max); }
+    struct Swept {
+        std::size_t count;
+        bool more; // is left to sweep at once
+    };
+    // Ends at most `max` handoffs that are overdue and driven by nobody, oldest first, and tells each to `take`; then
+    // drops at most as many expired tokens. Others have the lock in between.
+    template <class Take>
+    Swept sweep(std::size_t max, Take take) noexcept {
+        constexpr std::size_t at_once = 64;
+        const Instant now = time_.now();
+        std::size_t count = 0;
+        for (std::size_t ended = at_once; ended == at_once && count < max; count += ended) {
+            ended = tokens_.expire(now, std::min(at_once, max - count), take);
+        }
+        overdue_ += count;
+        return {count, tokens_.prune(now, max)};
+    }
 
     Statistics statistics() const noexcept;
 

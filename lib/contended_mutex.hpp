@@ -23,11 +23,11 @@ class ContendedMutex {
 
   private:
     static void wait(unsigned looks) noexcept {
-        if (looks > 4) {
+        if (looks > 3) {
             std::this_thread::sleep_for(std::chrono::microseconds(50));
             return;
         }
-        for (unsigned i = 0; i < 32U << looks; ++i) {
+        for (unsigned i = 0; i < 64U << looks; ++i) {
             std::this_thread::yield();
         }
     }

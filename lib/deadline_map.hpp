@@ -45,6 +45,7 @@ class DeadlineMap {
       private:
         friend DeadlineMap;
         Entry(DeadlineMap *map, Index node) noexcept : map_(map), node_(node) {}
+        // Of an entry, so that there is a map. NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage)
         auto &at() const noexcept { return map_->nodes_[node_]; }
         DeadlineMap *map_ = nullptr;
         Index node_ = none;

@@ -166,12 +166,12 @@ FrontDoor::Visit FrontDoor::refuse(const Guest &guest, const Refusal &refusal) {
 FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hello, const Service &service) {
     Visit visit;
     visit.connection_id = broker_.next_correlation_id();
-    Broker::Subject subject{service.backend, {}};
-    subject.inputs.client_supports = (hello.client_capabilities & wire::capability_handle_passing) != 0;
-    subject.inputs.service_enabled =
+    std::optional<Broker::Subject> subject = Broker::Subject{service.backend, {}};
+    subject->inputs.client_supports = (hello.client_capabilities & wire::capability_handle_passing) != 0;
+    subject->inputs.service_enabled =
         service.handoff_enabled && (service.session != nullptr || !service.handoff_endpoint.empty());
-    subject.inputs.adopted_backend = service.adopted_backend;
-    const bool attempt = !broker_.objection(subject);
+    subject->inputs.adopted_backend = service.adopted_backend;
+    const bool attempt = !broker_.objection(*subject);
     const Revocable token(broker_, attempt ? broker_.issue(service.name, 0) : Failure(Status::unsupported));
 
     wire::HelloReply answer;
@@ -189,7 +189,7 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
     }
     visit.result = Visit::Result::reconnect;
     if (token && service.session != nullptr) {
-        hand_off_by_session(visit, guest, service, std::move(subject), answer, token.get());
+        hand_off_by_session(visit, guest, service, subject, answer, token.get());
         if (visit.result == Visit::Result::handed_off) {
             return visit;
         }
@@ -203,14 +203,14 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
         return gone;
     }
     if (token && service.session == nullptr) {
-        hand_off(visit, guest, service, token.get(), std::move(subject));
+        hand_off(visit, guest, service, token.get(), std::move(*subject));
     }
     return visit;
 }
 
 // The backend writes reply and ready frame, or nobody has written anything yet.
 void FrontDoor::hand_off_by_session(Visit &visit, const Guest &guest, const Service &service,
-                                    std::optional<Broker::Subject> subject, const wire::HelloReply &answer,
+                                    std::optional<Broker::Subject> &subject, const wire::HelloReply &answer,
                                     const Token &token) {
     const Broker::RecordRoom room(broker_, true);
     const wire::AckMessage ready =

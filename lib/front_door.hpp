@@ -96,7 +96,7 @@ class FrontDoor {
     Visit refuse(const Guest &guest, const Refusal &refusal);
     Visit negotiate(const Guest &guest, const wire::Hello &hello, const Service &service);
     void hand_off_by_session(Visit &visit, const Guest &guest, const Service &service,
-                             std::optional<Broker::Subject> subject, const wire::HelloReply &answer,
+                             std::optional<Broker::Subject> &subject, const wire::HelloReply &answer,
                              const Token &token);
     static std::string frame_of(const Guest &guest, const wire::HelloReply &reply);
     Status reply(const Guest &guest, const wire::HelloReply &reply);

@@ -1,7 +1,5 @@
 #include "issued_tokens.hpp"
 
-#include <mutex>
-
 namespace rp::handoff {
 
 using Lock = std::lock_guard<ContendedMutex>;
@@ -47,7 +45,7 @@ Result<Token> IssuedTokens::issue(std::string_view service_name, std::uint32_t b
     } undo{store_, &*token};
     // The store had room because tokens expired there: their registrations must not be what fills the registry.
     if (acks_.pending_len() >= store_.config().max_pending) {
-        acks_.expire_next(store_, now);
+        acks_.expire(store_, now, 1, [](const AckRegistry::Overdue &) {});
     }
     if (const Status status = acks_.register_token(*token, service_name, backend_pid, now, claimed);
         status != Status::ok) {
@@ -94,11 +92,6 @@ Result<Duration> IssuedTokens::acknowledge(const Token &token, Instant observed)
 bool IssuedTokens::abandon(const Token &token) noexcept {
     const Lock lock(mutex_);
     return acks_.abandon(store_, token);
-}
-
-std::optional<AckRegistry::Overdue> IssuedTokens::expire_next(Instant now) noexcept {
-    const Lock lock(mutex_);
-    return acks_.expire_next(store_, now);
 }
 
 bool IssuedTokens::prune(Instant now, std::size_t max) noexcept {

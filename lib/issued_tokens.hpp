@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <mutex>
 #include <string_view>
 
 #include "ack.hpp"
@@ -41,7 +41,12 @@ class IssuedTokens {
 
     bool abandon(const Token &token) noexcept;
 
-    std::optional<AckRegistry::Overdue> expire_next(Instant now) noexcept;
+    // As AckRegistry::expire; `take` is called with the lock held.
+    template <class Take>
+    std::size_t expire(Instant now, std::size_t max, Take take) noexcept {
+        const std::lock_guard<ContendedMutex> lock(mutex_);
+        return acks_.expire(store_, now, max, take);
+    }
 
     // Drops at most `max` expired tokens; whether anything overdue or expired is left.
     bool prune(Instant now, std::size_t max) noexcept;

@@ -36,11 +36,13 @@ void Ledger::offer(std::uint32_t slot, std::uint64_t ticket, const Token &token)
 }
 
 Ledger::Settled Ledger::settle(std::uint32_t slot, std::uint64_t ticket) noexcept {
+    Slot &s = at(slot);
     Word word = word_of(ticket, pending);
-    if (at(slot).word.compare_exchange_strong(word, word_of(ticket, revoked), std::memory_order_acq_rel)) {
-        return {Ownership::broker, false};
-    }
-    if (word == word_of(ticket, refused)) {
+    const bool revoked_now = s.word.compare_exchange_strong(word, word_of(ticket, revoked), std::memory_order_acq_rel);
+    // The token has ended. As above: who misses it does not see the old word any more.
+    s.token[0].store(0, std::memory_order_release);
+    s.token[1].store(0, std::memory_order_release);
+    if (revoked_now || word == word_of(ticket, refused)) {
         return {Ownership::broker, false};
     }
     return {Ownership::backend, word != word_of(ticket, adopted)};

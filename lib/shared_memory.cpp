@@ -1,8 +1,19 @@
 #include "shared_memory.hpp"
 
+#include <cerrno>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 namespace rp::handoff {
+
+bool is_within_file_limit(std::size_t size) noexcept {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size) {
+        errno = EFBIG;
+        return false;
+    }
+    return true;
+}
 
 Result<SharedMemory> SharedMemory::map(int fd, std::size_t size) noexcept {
     void *const address = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);

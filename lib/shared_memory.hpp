@@ -12,6 +12,9 @@
 
 namespace rp::handoff {
 
+// Whether a file may be so long. Beyond RLIMIT_FSIZE ftruncate(2) raises a signal (setrlimit(2), SIGXFSZ). No: EFBIG.
+bool is_within_file_limit(std::size_t size) noexcept;
+
 // Zeroed, its memory taken already. system.
 Result<UniqueFd> create_shared_file(std::size_t size) noexcept;
 

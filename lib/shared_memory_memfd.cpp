@@ -27,7 +27,7 @@ Result<UniqueFd> create_shared_file(std::size_t size) noexcept {
     if (!file && errno == EINVAL) {
         file.reset(memfd_create("rp_handoff", flags));
     }
-    if (!file || ftruncate(file.get(), static_cast<off_t>(size)) != 0 ||
+    if (!file || !is_within_file_limit(size) || ftruncate(file.get(), static_cast<off_t>(size)) != 0 ||
         fallocate(file.get(), 0, 0, static_cast<off_t>(size)) != 0 || fcntl(file.get(), F_ADD_SEALS, seals) != 0) {
         return Failure(Status::system);
     }

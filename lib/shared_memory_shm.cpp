@@ -40,7 +40,7 @@ UniqueFd open_unnamed() noexcept {
 
 Result<UniqueFd> create_shared_file(std::size_t size) noexcept {
     UniqueFd file = open_unnamed();
-    if (!file || ftruncate(file.get(), static_cast<off_t>(size)) != 0) {
+    if (!file || !is_within_file_limit(size) || ftruncate(file.get(), static_cast<off_t>(size)) != 0) {
         return Failure(Status::system);
     }
     if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(size)); error != 0) {

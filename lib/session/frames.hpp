@@ -22,8 +22,8 @@
 namespace rp::handoff::session {
 
 inline constexpr std::size_t header_size = 8;
-inline constexpr std::size_t max_frame = 80 * 1024; // header and body
-inline constexpr std::size_t max_answers_frame = 16 * 1024;
+inline constexpr std::size_t max_frame = std::size_t{80} * 1024; // header and body
+inline constexpr std::size_t max_answers_frame = std::size_t{16} * 1024;
 inline constexpr std::size_t max_batch = 252;
 inline constexpr std::uint32_t max_in_flight = 4096;
 inline constexpr std::size_t max_metadata = 4096;

@@ -26,6 +26,12 @@ Link::Link(std::size_t receive_capacity, std::size_t send_capacity)
     unsent_.reserve(send_capacity);
 }
 
+// Tokens may be among what was left in the middle.
+Link::~Link() {
+    explicit_bzero(received_.get(), end_);
+    drop_unsent();
+}
+
 // ---- receiving ------------------------------------------------------------------------------------------------------
 
 void Link::set_timeout(Duration left) noexcept {

@@ -20,6 +20,9 @@ class Link {
   public:
     // receive_capacity: the longest frame that this side takes; send_capacity: that it sends.
     Link(std::size_t receive_capacity, std::size_t send_capacity);
+    Link(const Link &) = delete;
+    Link &operator=(const Link &) = delete;
+    ~Link();
 
     // One socket goes both ways at first. Then each side reads from one and writes to the other: whoever waits for an
     // answer on the socket that it wrote to is woken for nothing when the other end has read that (unix_write_space,

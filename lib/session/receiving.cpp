@@ -10,7 +10,7 @@ namespace rp::handoff::session {
 
 namespace {
 
-constexpr std::size_t max_texts = 16 * 1024; // of all refusals that have not left
+constexpr std::size_t max_texts = std::size_t{16} * 1024; // of all refusals that have not left
 
 } // namespace
 

@@ -6,131 +6,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "../transport/endpoint.hpp"
-
 namespace rp::handoff::session {
 
 namespace {
 
-constexpr transport::Poller::Id input_id = transport::Poller::first_free_id;
-constexpr transport::Poller::Id output_id = transport::Poller::first_free_id + 1;
 constexpr int reads_at_once = 64;
-constexpr Duration longest_dial_pause = std::chrono::milliseconds(50);
-
-Status status_of_dial(int error) noexcept {
-    switch (cause_of_connect(error)) {
-    case Cause::backend_unavailable:
-        return error == ENOTSUP ? Status::unsupported : Status::unavailable;
-    default:
-        errno = error;
-        return Status::system;
-    }
-}
 
 } // namespace
-
-// ---- opening --------------------------------------------------------------------------------------------------------
-
-Session::Session(Config config, TimeSource &time, transport::Poller poller, std::size_t receive_capacity,
-                 std::size_t send_capacity)
-    : config_(std::move(config)), time_(time), poller_(std::move(poller)), link_(receive_capacity, send_capacity) {
-    peer_.service.reserve(max_service); // so that nothing throws later
-}
-
-Status Session::begin() {
-    const Instant now = time_.now();
-    open_until_ = after(now, config_.open_timeout);
-    if (!config_.path.empty()) {
-        return dial(now);
-    }
-    const Status status = take_connection();
-    if (status != Status::ok) {
-        link_.take_socket().release(); // still the caller's
-    }
-    return status;
-}
-
-Status Session::take_connection() noexcept {
-    if (const Status status = transport::check_connection(config_.connection_fd); status != Status::ok) {
-        return status;
-    }
-    link_.set_socket(UniqueFd(config_.connection_fd));
-    if (const Status status = transport::take_connection(link_.socket()); status != Status::ok) {
-        return status;
-    }
-    transport::identify_senders(link_.socket(), true);
-    return connected();
-}
-
-Status Session::dial(Instant now) {
-    if (!transport::is_valid_path(config_.path.c_str())) {
-        return Status::path_invalid;
-    }
-    transport::Dialled dialled = transport::dial_now(config_.path.c_str());
-    if (!dialled.socket) {
-        return status_of_dial(dialled.os_error);
-    }
-    link_.set_socket(std::move(dialled.socket));
-    dial_again_at_ = after(now, dial_pause_);
-    return dialled.os_error == 0 ? connected() : Status::ok;
-}
-
-Status Session::connected() {
-    if (!config_.path.empty()) { // a path names who bound it; nothing is said to anybody else
-        const auto peer = peer_credentials(link_.socket());
-        if (!peer || config_.peers.check(*peer, config_.peer_pid) != Cause::none) {
-            return Status::peer_rejected;
-        }
-    }
-    state_ = State::greeting;
-    return watch() ? greet() : Status::system;
-}
-
-void Session::dial_again(Instant now) {
-    const int error = transport::connect_again(link_.socket(), config_.path.c_str());
-    if (error == EAGAIN) {
-        dial_pause_ = std::min(dial_pause_ * 2, longest_dial_pause);
-        dial_again_at_ = after(now, dial_pause_);
-        return;
-    }
-    const Status status = error == 0 ? connected() : status_of_dial(error);
-    if (status != Status::ok) {
-        end(status, now);
-    }
-}
-
-Status Session::authenticate() {
-    transport::Ancillary &beside = link_.beside();
-    // What was sent before this side asked for it comes with the pid 0 and the overflow user id (unix(7)), which may be
-    // an allowed one.
-    if (!beside.sender || beside.foreign || (beside.sender->pid == 0 && !config_.peers.allows_anyone())) {
-        return Status::peer_rejected; // the kernel names nobody
-    }
-    const PeerCredentials sender{static_cast<std::uint32_t>(beside.sender->pid), beside.sender->uid,
-                                 beside.sender->gid};
-    if (beside.pidfd) {
-        peer_.pidfd_state = PidfdState::held;
-    } else if (beside.pidfd_error != 0) {
-        peer_.pidfd_state = beside.pidfd_error == ESRCH ? PidfdState::reaped : PidfdState::unavailable;
-    } else {
-        peer_.pidfd_state =
-            transport::identify_senders(link_.socket(), true).pidfd ? PidfdState::unavailable : PidfdState::unsupported;
-    }
-    if (config_.peers.check(sender, config_.peer_pid) != Cause::none ||
-        (config_.require_pidfd && peer_.pidfd_state != PidfdState::held)) {
-        return Status::peer_rejected;
-    }
-    peer_.credentials = sender;
-    peer_.pidfd = std::move(beside.pidfd);
-    transport::identify_senders(link_.socket(), false); // it would cost something with every message
-    return Status::ok;
-}
-
-void Session::opened() noexcept {
-    state_ = State::open;
-    opened_event_ = true;
-    announce();
-}
 
 // ---- the engine -----------------------------------------------------------------------------------------------------
 
@@ -169,9 +51,8 @@ void Session::read_now(Instant now) {
 }
 
 void Session::handle(const Link::Read &read, Instant now) {
-    if (!has_outlet()) { // ended by another thread in the meantime
-        link_.beside().clear();
-        return;
+    if (!has_outlet()) {
+        return; // ended by another thread in the meantime
     }
     switch (read.got) {
     case Link::Got::nothing:
@@ -313,67 +194,14 @@ void Session::nudge() noexcept {
 
 // Another thread's call may bring a deadline that is earlier than what a loop was told, or what a thread sleeps for.
 void Session::wake_sleepers() noexcept {
-    if (wake_at() < std::max(told_until_, reader_until_)) {
+    const Instant wake = wake_at();
+    if (wake < std::max(told_until_, reader_until_)) {
         nudge();
-        if (waiters_ > 0) {
-            readable_.notify_all();
-        }
     }
-}
-
-Result<int> Session::fd() noexcept {
-    const Lock lock(mutex_);
-    asked_ = fd_given_ = true;
-    return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
-}
-
-void Session::watch_output(bool wanted) noexcept {
-    if (wanted != watching_output_) {
-        watching_output_ = wanted;
-        watch_or_end();
+    if (waiters_ > 0 && wake < waiters_until_) {
+        waiters_until_ = wake;
+        readable_.notify_all();
     }
-}
-
-void Session::watch_or_end() noexcept {
-    if (!watch()) {
-        end(Status::system, now_);
-    }
-}
-
-// Brings the poller's set to what it should be: the input once somebody asked to be woken, since a descriptor in the set
-// costs a fiftieth of a handoff, and not while a frame has to wait; the output while something could not be sent.
-bool Session::watch() noexcept {
-    if (!has_outlet()) {
-        return true;
-    }
-    const bool one = link_.input() == link_.output();
-    return watch(poller_, link_.input(), input_id, input_watch_, {asked_ && !stalled_, one && watching_output_}) &&
-           (one || watch(poller_, link_.output(), output_id, output_watch_, {false, watching_output_}));
-}
-
-// What is not wanted is not in the set either: epoll(7) reports a hang-up also to who did not ask.
-bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
-                    Watch wanted) noexcept {
-    if (present == wanted) {
-        return true;
-    }
-    if (wanted == Watch{}) {
-        poller.remove(fd);
-    } else if (present == Watch{} && !poller.add(fd, id)) {
-        return false;
-    } else {
-        poller.enable(fd, id, wanted.input, wanted.output);
-    }
-    present = wanted;
-    return true;
-}
-
-Status Session::read_from(UniqueFd input) noexcept {
-    poller_.remove(link_.input());
-    input_watch_ = {};
-    asked_ = fd_given_; // who waited for the hellos may do nothing but blocking handoffs from now on
-    link_.read_from(std::move(input));
-    return watch() ? Status::ok : Status::system;
 }
 
 // ---- waiting --------------------------------------------------------------------------------------------------------
@@ -399,6 +227,7 @@ Instant Session::next_deadline() noexcept {
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     if (reading_) {
         ++waiters_;
+        waiters_until_ = std::max(waiters_until_, until);
         // The reader may be gone for longer than this thread's own time.
         if (until == end_of_time || !time_.is_real()) {
             readable_.wait(lock);
@@ -451,6 +280,9 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
         read_now(now);
     }
     inside_ = false;
+    if (state_ == State::ended) {
+        link_.beside().clear();
+    }
     if (waiters_ > 0) {
         readable_.notify_all();
     }
@@ -486,7 +318,6 @@ bool Session::wait(std::optional<Duration> timeout) {
         inside_ = true;
         if (is_due(until, now) && !has_read && !reading_) {
             read_now(now);
-            has_read = true;
         }
         advance(now);
         inside_ = false;

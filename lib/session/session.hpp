@@ -40,7 +40,7 @@ struct Config {
     std::uint32_t max_in_flight = 256;
     std::string service;
     Duration open_timeout = std::chrono::seconds(5);
-    std::size_t max_queued = 1024 * 1024;
+    std::size_t max_queued = std::size_t{1024} * 1024;
 };
 
 struct Peer {
@@ -205,7 +205,8 @@ class Session {
     std::condition_variable readable_;
     bool reading_ = false;
     std::size_t waiters_ = 0;
-    bool inside_ = false; // in process or wait, whose caller looks for events by itself
+    Instant waiters_until_{}; // no waiter sleeps for longer by itself
+    bool inside_ = false;     // in process or wait, whose caller looks for events by itself
     bool nudged_ = false;
     Instant told_until_{};   // what next_deadline said, until the next process
     Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before

@@ -73,6 +73,7 @@ void attach(msghdr &message, std::uint8_t *control, const int *fds, std::size_t 
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(size);
     std::memcpy(CMSG_DATA(header), fds, size);
+    std::memset(control + CMSG_LEN(size), 0, CMSG_SPACE(size) - CMSG_LEN(size)); // padding, which sendmsg(2) reads
 }
 
 Sent send_message(int connection, const msghdr &message) noexcept {
@@ -100,7 +101,7 @@ Sent send(int connection, int fd, ByteView bytes) noexcept {
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    alignas(cmsghdr) std::uint8_t control[CMSG_SPACE(sizeof fd)] = {};
+    alignas(cmsghdr) std::uint8_t control[CMSG_SPACE(sizeof fd)];
     if (fd >= 0) {
         attach(message, control, &fd, 1);
     }

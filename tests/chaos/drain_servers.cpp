@@ -32,11 +32,14 @@ class OldServer {
     OldServer(const Self &self, UniqueFd listener, UniqueFd session)
         : self_(self), server_(self, loop_), listener_(std::move(listener)) {
         loop_.watch(listener_.get(), {Kind::listener, 0});
+        rp_handoff_broker_options limits{};
+        limits.struct_size = sizeof limits;
+        limits.max_pending = RP_HANDOFF_IN_FLIGHT_MAX;
         rp_handoff_session_options options{};
         options.struct_size = sizeof options;
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
-        require(self_, rp_handoff_broker_create(nullptr, &broker_) == RP_HANDOFF_OK, "no broker");
+        require(self_, rp_handoff_broker_create(&limits, &broker_) == RP_HANDOFF_OK, "no broker");
         require(self_, rp_handoff_session_open(broker_, &options, &session_) == RP_HANDOFF_OK, "no session");
         session.release();
         loop_.watch(rp_handoff_session_fd(session_), {Kind::session, 0});
@@ -90,7 +93,7 @@ class OldServer {
     bool hand_over() {
         std::vector<Server::Released> batch;
         std::vector<State> states;
-        while (batch.size() < RP_HANDOFF_BATCH_MAX) {
+        while (batch.size() < RP_HANDOFF_BATCH_MAX && in_flight_.size() + batch.size() < RP_HANDOFF_IN_FLIGHT_MAX) {
             Server::Released released = server_.release();
             if (!released.fd) {
                 break;

@@ -76,6 +76,10 @@ SystemCall<ssize_t(void *, std::size_t, unsigned)> &getrandom() {
     static auto call = next_definition<ssize_t(void *, std::size_t, unsigned)>("getrandom");
     return call;
 }
+SystemCall<int(void *, std::size_t, int)> &madvise() {
+    static auto call = next_definition<int(void *, std::size_t, int)>("madvise");
+    return call;
+}
 
 SystemCall<int(int, int, int, int *)> &socketpair() {
     static auto call = next_definition<int(int, int, int, int *)>("socketpair");
@@ -141,6 +145,9 @@ int eventfd(unsigned count, int flags) noexcept {
 }
 ssize_t getrandom(void *buffer, std::size_t length, unsigned flags) {
     return calls::getrandom()(buffer, length, flags);
+}
+int madvise(void *memory, std::size_t length, int advice) noexcept {
+    return calls::madvise()(memory, length, advice);
 }
 int socketpair(int domain, int type, int protocol, int *ends) noexcept {
     return calls::socketpair()(domain, type, protocol, ends);

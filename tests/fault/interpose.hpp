@@ -47,6 +47,7 @@ SystemCall<int(int, int, int, epoll_event *)> &epoll_ctl();
 SystemCall<int(int)> &epoll_create1();
 SystemCall<int(unsigned, int)> &eventfd();
 SystemCall<ssize_t(void *, std::size_t, unsigned)> &getrandom();
+SystemCall<int(void *, std::size_t, int)> &madvise();
 SystemCall<int(int, int, int, int *)> &socketpair();
 SystemCall<int(int, int, int, const void *, socklen_t)> &setsockopt();
 SystemCall<int(const char *, unsigned)> &memfd_create();

@@ -187,6 +187,21 @@ TEST_CASE("a broker asks for random bytes by the block, and what it has given aw
     CHECK(blocks.size() == 2);
 }
 
+TEST_CASE("where no memory can be kept from a forked child, random bytes are fetched for each token") {
+    const Hooked<int(void *, std::size_t, int)> old_kernel(calls::madvise(),
+                                                           [](void *, std::size_t, int) { return fails_with(EINVAL); });
+    const Broker broker = make_broker();
+    std::vector<std::size_t> lengths;
+    const Hooked<ssize_t(void *, std::size_t, unsigned)> hook(
+        calls::getrandom(), [&](void *buffer, std::size_t length, unsigned flags) -> ssize_t {
+            lengths.push_back(length);
+            return calls::getrandom().real(buffer, length, flags);
+        });
+    issue(broker);
+    issue(broker);
+    CHECK(lengths == std::vector<std::size_t>{16, 16});
+}
+
 TEST_CASE("random bytes that were fetched are given before a failure to fetch more is told, and all is well after it") {
     const Broker broker = make_broker();
     std::size_t length = 0;

@@ -161,6 +161,7 @@ TEST_CASE("many of a newer size are read at their stride, and a stride that is t
     CHECK(submit_with(0, 3) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(submit_with(sizeof(rp_handoff_submission) - 1, 3) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(submit_with(sizeof items[0], 0) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(submit_with(sizeof(rp_handoff_submission), 3) == RP_HANDOFF_ERR_INVALID_ARGUMENT); // less than each one's own
     CHECK(rp_handoff_session_submit(joined.offering.get(), nullptr, 0, 1, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(submit_with(sizeof items[0], 3) == 3);
     for (ClientConnection &client : clients) {

@@ -282,13 +282,13 @@ TEST_CASE("answers that the socket does not take now follow, and the kernel's la
         submit(joined.offering, clients[0]);
         submit(joined.offering, clients[1]);
         const Event first = joined.next_offer();
-        const Event second = joined.next_offer();
+        const Event next = joined.next_offer();
         {
             const Hooked<SendMessage> hook(calls::sendmsg(),
                                            [error](int, const msghdr *, int) -> ssize_t { return fails_with(error); });
             accept_offer(first.offer);
             CHECK(take_event(joined.receiving).kind == 0);
-            accept_offer(second.offer);
+            accept_offer(next.offer);
             CHECK(take_event(joined.receiving).kind == 0);
         }
         joined.turn();

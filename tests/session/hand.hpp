@@ -237,7 +237,10 @@ inline Received receive_frame(int connection) {
 class Page {
   public:
     using Word = std::atomic<std::uint64_t>;
-    enum State : std::uint64_t { pending = 1, adopted = 2, refused = 3, revoked = 4 };
+    static constexpr std::uint64_t pending = 1;
+    static constexpr std::uint64_t adopted = 2;
+    static constexpr std::uint64_t refused = 3;
+    static constexpr std::uint64_t revoked = 4;
     static constexpr std::size_t words_per_slot = 8;
 
     Page() = default;
@@ -269,7 +272,7 @@ class Page {
     // As an honest backend does it.
     bool adopt(const Offer &offer) const {
         std::uint64_t expected = word_of(offer.ticket, pending);
-        return of_slot(offer.slot).compare_exchange_strong(expected, word_of(offer.ticket, State::adopted));
+        return of_slot(offer.slot).compare_exchange_strong(expected, word_of(offer.ticket, adopted));
     }
 
   private:

@@ -353,8 +353,8 @@ TEST_CASE("the same offer twice is adopted once") {
     scene.send_offer(offer, client.fd.get());
     scene.turn();
     const Event first = take_event(scene.receiving);
-    const Event second = take_event(scene.receiving);
-    const UniqueFd adopted = accept_offer(second.offer);
+    const Event again = take_event(scene.receiving);
+    const UniqueFd adopted = accept_offer(again.offer);
     accept_offer(first.offer, RP_HANDOFF_ERR_REVOKED);
 }
 

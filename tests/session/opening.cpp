@@ -298,7 +298,7 @@ TEST_CASE("a dial into a full backlog is tried again, after pauses that grow, an
     const UniqueFd in_the_way = dial(directory / "full");
     const Broker broker = make_broker(clock.in({}).broker);
     const Session offering = open_at(broker, directory / "full");
-    for (const std::uint64_t ms : {1, 2, 4, 8, 16, 32, 50, 50}) {
+    for (const std::uint64_t ms : {1U, 2U, 4U, 8U, 16U, 32U, 50U, 50U}) {
         CHECK(timeout_of(offering) == ms * 1'000'000);
         clock.time.now += ms * 1'000'000;
         process(offering);

@@ -114,14 +114,14 @@ TEST_CASE("frames that lie behind each other, the end of one and the whole of th
     for (std::size_t cut = 1; cut < length; cut += 7) {
         CAPTURE(cut);
         const Batch first(scene, 2, 0);
-        const Batch second(scene, 3, 2);
+        const Batch next(scene, 3, 2);
         const Batch third(scene, 1, 5);
         scene.say(part_of(first.framed(), 0, cut), first.fds());
         scene.say(part_of(first.framed(), cut));
-        scene.say(second.framed(), second.fds());
+        scene.say(next.framed(), next.fds());
         scene.say(third.framed(), third.fds());
         check_offered(scene, first);
-        check_offered(scene, second);
+        check_offered(scene, next);
         check_offered(scene, third);
         check_no_more(scene);
     }

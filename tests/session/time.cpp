@@ -79,7 +79,7 @@ TEST_CASE("many deadlines in any order end in the order of time") {
         submission.timeout_ns = timeouts[i];
         submit(scene.offering, submission);
     }
-    for (const std::uint64_t expected : {1, 100, 200, 300, 400, 500}) {
+    for (const std::uint64_t expected : {1U, 100U, 200U, 300U, 400U, 500U}) {
         CHECK(timeout_of(scene.offering) == begun + expected - scene.time.now);
         CHECK(scene.event_at(begun + expected).user_data == expected);
         CHECK(take_event(scene.offering).user_data == (expected == 100 ? 100 : 0));

@@ -2,10 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
 #include "fakes.hpp"
 
 using namespace rp::handoff;
 using rp::test::at;
+using rp::test::expire_next;
 using rp::test::ns;
 using rp::test::status_of;
 using rp::test::token_of;
@@ -181,9 +184,9 @@ TEST_CASE("abandoning ends a token that somebody drives") {
 TEST_CASE("an entry is overdue at its deadline, not before") {
     Rooms rooms;
     CHECK_FALSE(rooms.acks.has_overdue(at(1099)));
-    CHECK_FALSE(rooms.acks.expire_next(rooms.store, at(1099)));
+    CHECK_FALSE(expire_next(rooms.acks, rooms.store, at(1099)));
     CHECK(rooms.acks.has_overdue(at(1100)));
-    CHECK(rooms.acks.expire_next(rooms.store, at(1100)));
+    CHECK(expire_next(rooms.acks, rooms.store, at(1100)));
 }
 
 TEST_CASE("what is overdue leaves one by one, oldest first, and its token is revoked") {
@@ -194,7 +197,7 @@ TEST_CASE("what is overdue leaves one by one, oldest first, and its token is rev
         REQUIRE(acks.register_token(token_of(byte), "service", byte, at(byte)) == Status::ok);
     }
     for (std::uint8_t byte = 1; byte <= 2; ++byte) {
-        const auto overdue = acks.expire_next(store, at(102));
+        const auto overdue = expire_next(acks, store, at(102));
         REQUIRE(overdue);
         CHECK(overdue->token == token_of(byte));
         CHECK(overdue->backend.service_name == "service");
@@ -202,7 +205,7 @@ TEST_CASE("what is overdue leaves one by one, oldest first, and its token is rev
         CHECK_FALSE(store.contains(token_of(byte)));
         CHECK(status_of(acks.acknowledge(store, token_of(byte), at(50))) == Status::token_not_pending);
     }
-    CHECK_FALSE(acks.expire_next(store, at(102)));
+    CHECK_FALSE(expire_next(acks, store, at(102)));
     CHECK(acks.pending_len() == 1);
     CHECK(store.contains(token_of(3)));
 }
@@ -211,11 +214,33 @@ TEST_CASE("what somebody drives is not overdue, however late") {
     Rooms rooms;
     REQUIRE(rooms.acks.claim(token_of(1)));
     CHECK(rooms.acks.has_overdue(at(5000)));
-    const auto overdue = rooms.acks.expire_next(rooms.store, at(5000));
+    const auto overdue = expire_next(rooms.acks, rooms.store, at(5000));
     REQUIRE(overdue);
     CHECK(overdue->token == token_of(2));
     CHECK_FALSE(rooms.acks.has_overdue(at(5000)));
-    CHECK_FALSE(rooms.acks.expire_next(rooms.store, at(5000)));
+    CHECK_FALSE(expire_next(rooms.acks, rooms.store, at(5000)));
     CHECK(rooms.acks.pending_len() == 1);
     CHECK(rooms.store.contains(token_of(1)));
+}
+
+TEST_CASE("as many as are wanted leave, oldest first, past any that somebody drives") {
+    for (const std::size_t max : {0U, 1U, 4U, 5U, 6U}) {
+        CAPTURE(max);
+        TokenStore store;
+        AckRegistry acks(ns(100));
+        for (std::uint8_t byte = 1; byte <= 10; ++byte) {
+            REQUIRE(acks.register_token(token_of(byte), "service", byte, at(byte)) == Status::ok);
+            if (byte % 2 == 1) {
+                REQUIRE(acks.claim(token_of(byte)));
+            }
+        }
+        std::vector<std::uint32_t> ended;
+        const std::size_t count =
+            acks.expire(store, at(110), max, [&](const AckRegistry::Overdue &o) { ended.push_back(o.backend.pid); });
+        CHECK(count == std::min<std::size_t>(max, 5));
+        const std::vector<std::uint32_t> all{2, 4, 6, 8, 10};
+        CHECK(ended == std::vector<std::uint32_t>(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count)));
+        CHECK(acks.pending_len() == 10 - count);
+        CHECK(acks.has_overdue(at(110)) == (count < 5));
+    }
 }

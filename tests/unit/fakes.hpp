@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "clock.hpp"
+#include "issued_tokens.hpp"
 #include "token.hpp"
 
 namespace rp::test {
@@ -31,6 +33,19 @@ inline handoff::ByteView view(const std::vector<std::uint8_t> &bytes) {
 template <class T>
 handoff::Status status_of(const handoff::Result<T> &result) {
     return result ? handoff::Status::ok : result.error();
+}
+
+// Ends the oldest that is overdue, if any is.
+inline std::optional<handoff::AckRegistry::Overdue> expire_next(handoff::AckRegistry &acks, handoff::TokenStore &store,
+                                                                handoff::Instant now) {
+    std::optional<handoff::AckRegistry::Overdue> first;
+    acks.expire(store, now, 1, [&](const handoff::AckRegistry::Overdue &overdue) { first.emplace(overdue); });
+    return first;
+}
+inline std::optional<handoff::AckRegistry::Overdue> expire_next(handoff::IssuedTokens &tokens, handoff::Instant now) {
+    std::optional<handoff::AckRegistry::Overdue> first;
+    tokens.expire(now, 1, [&](const handoff::AckRegistry::Overdue &overdue) { first.emplace(overdue); });
+    return first;
 }
 
 class FakeTime final : public handoff::TimeSource {

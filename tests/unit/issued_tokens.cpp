@@ -13,6 +13,7 @@
 using namespace rp::handoff;
 using rp::test::at;
 using rp::test::CountingRandom;
+using rp::test::expire_next;
 using rp::test::ns;
 using rp::test::ScriptedRandom;
 using rp::test::status_of;
@@ -236,12 +237,12 @@ TEST_CASE("what is overdue and driven by nobody leaves both rooms") {
     const Token driven = issuer.issue(0);
     const Token idle = issuer.issue(1);
     REQUIRE(issuer.tokens.claim(driven, at(1)));
-    CHECK_FALSE(issuer.tokens.expire_next(at(100)));
-    const auto overdue = issuer.tokens.expire_next(at(101));
+    CHECK_FALSE(expire_next(issuer.tokens, at(100)));
+    const auto overdue = expire_next(issuer.tokens, at(101));
     REQUIRE(overdue);
     CHECK(overdue->token == idle);
     CHECK(overdue->backend.pid == 7);
-    CHECK_FALSE(issuer.tokens.expire_next(at(101)));
+    CHECK_FALSE(expire_next(issuer.tokens, at(101)));
     issuer.check_counts(1);
 }
 
@@ -256,7 +257,7 @@ TEST_CASE("pruning drops a bounded number of expired tokens and tells whether th
     CHECK(issuer.tokens.counts().tokens == 1);
     CHECK(issuer.tokens.prune(at(1000), 1));
     CHECK(issuer.tokens.counts().tokens == 0);
-    while (issuer.tokens.expire_next(at(1000))) {
+    while (expire_next(issuer.tokens, at(1000))) {
     }
     CHECK_FALSE(issuer.tokens.prune(at(1000), 1));
 }
@@ -316,7 +317,7 @@ TEST_CASE("a token that several threads end at once ends once") {
                 ended += tokens.abandon(*token);
                 break;
             case 2:
-                ended += tokens.expire_next(at(100)).has_value();
+                ended += expire_next(tokens, at(100)).has_value();
                 break;
             default:
                 ended += tokens.acknowledge(*token, at(100)) == tl::unexpected(Status::ack_overdue);

@@ -14,6 +14,7 @@
 using namespace rp::handoff;
 using rp::test::at;
 using rp::test::CountingRandom;
+using rp::test::expire_next;
 using rp::test::FakeTime;
 using rp::test::ns;
 using rp::test::status_of;
@@ -338,6 +339,6 @@ TEST_CASE("a sweep leaves alone what is being handed over, however late") {
     Broker broker;
     FakeTransport transport(all_sent);
     FakeWaiter waiter(at(1099));
-    waiter.meanwhile = [&broker] { CHECK_FALSE(broker.tokens.expire_next(at(1500))); };
+    waiter.meanwhile = [&broker] { CHECK_FALSE(expire_next(broker.tokens, at(1500))); };
     CHECK(broker.run(transport, waiter).outcome.completed);
 }

@@ -95,6 +95,34 @@ static void check_front_door_and_client(void) {
     rp_handoff_broker_destroy(broker);
 }
 
+static void check_sessions(int connection) {
+    rp_handoff_broker *broker = NULL;
+    rp_handoff_session *const no_session = (rp_handoff_session *)&failures;
+    rp_handoff_listener *const no_listener = (rp_handoff_listener *)&failures;
+    rp_handoff_session *session = no_session;
+    rp_handoff_listener *listener = no_listener;
+    rp_handoff_session_options options;
+    memset(&options, 0, sizeof options);
+    options.struct_size = sizeof options;
+    options.connection_fd = connection;
+    check(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "broker_create");
+    check(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "no broker's session");
+    check(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "no backend's session");
+    options.socket_path = "/nowhere/socket";
+    check(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "nor one that dials");
+    check(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "of either side");
+    check(rp_handoff_session_open(broker, NULL, &session) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "options are needed");
+    check(session == no_session && fcntl(connection, F_GETFD) >= 0, "handle and descriptor are untouched");
+    check(rp_handoff_listener_create("/nowhere/socket", &listener) == RP_HANDOFF_ERR_UNSUPPORTED, "no listener");
+    check(listener == no_listener, "its handle is untouched");
+    check(rp_handoff_session_process(NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "no handle");
+    check(rp_handoff_session_submit(NULL, NULL, 0, 1, NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "none to submit to");
+    check(rp_handoff_session_fd((rp_handoff_session *)(void *)broker) == RP_HANDOFF_ERR_WRONG_HANDLE, "another kind");
+    rp_handoff_session_destroy(NULL);
+    rp_handoff_listener_destroy(NULL);
+    rp_handoff_broker_destroy(broker);
+}
+
 static void check_wire(int a, int b) {
     rp_handoff_wire_offer offer;
     rp_handoff_wire_offer decoded;
@@ -132,6 +160,7 @@ int main(void) {
     check_execute(NULL, pair[0]);
     check_backend();
     check_front_door_and_client();
+    check_sessions(pair[0]);
     check_wire(pair[0], pair[1]);
     printf("%s\n", failures == 0 ? "unsupported in every way" : "not as it should be");
     return failures == 0 ? 0 : 1;
