@@ -118,7 +118,7 @@ class Offering final : public Session {
     Status answer(const Answer &answer, Instant now) noexcept;
     void conclude(Index i, const Handoff::Event &event, Instant now, std::string_view detail) noexcept;
     void settle_descriptor(Slot &slot) noexcept;
-    Broker::Report report_of(const Slot &slot) const noexcept;
+    static HandoffReport report_of(const Slot &slot) noexcept;
     void answered(Index i) noexcept;
     void free_if_over(Index i) noexcept;
     void end_all(Cause cause, Instant now) noexcept;

@@ -59,7 +59,8 @@ class Receiving final : public Session {
         Token token;
         UniqueFd fd;
         Links order;
-        BasicFrameBuffer<256> payload; // metadata, early bytes and prologue, one after the other; with none, not touched
+        // Last, and long: with nothing in it only its beginning is touched.
+        BasicFrameBuffer<256> payload; // metadata, early bytes and prologue, one after the other
     };
 
     // ---- of Session
