@@ -18,7 +18,7 @@ struct Scenario {
 };
 constexpr Scenario scenarios[] = {
     {"blocking", blocking},     {"pipelined", pipelined}, {"batches", batches}, {"view-tcp", view_tcp},
-    {"view-local", view_local}, {"door", door},           {"failing", failing},
+    {"view-local", view_local}, {"door", door},           {"failing", failing}, {"dying", dying},
 };
 
 int complain() {
