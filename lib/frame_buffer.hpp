@@ -47,9 +47,9 @@ class BasicFrameBuffer {
     ByteView view() const noexcept { return {data(), size_}; }
 
   private:
-    std::array<std::uint8_t, Inside> small_{};
+    std::size_t size_ = 0; // beside what is before this in an object of many
     std::unique_ptr<std::uint8_t[]> large_;
-    std::size_t size_ = 0;
+    std::array<std::uint8_t, Inside> small_{};
 };
 
 using FrameBuffer = BasicFrameBuffer<512>;

@@ -34,9 +34,9 @@ class Text {
   private:
     void copy_bytes(const Text &other) noexcept { std::copy_n(other.bytes_.begin(), size_, bytes_.begin()); }
 
+    std::size_t size_ = 0;
     // Most texts are empty and copied several times on the way to the caller, so only what is there is ever touched.
     std::array<char, capacity> bytes_;
-    std::size_t size_ = 0;
 };
 
 bool is_utf8(std::string_view s) noexcept;

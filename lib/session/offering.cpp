@@ -271,7 +271,7 @@ void Offering::conclude(Index i, const Step &event, Instant now, std::string_vie
     slot.token.wipe();
     settle_descriptor(slot);
     if (slot.waiter != nullptr) {
-        slot.waiter->report = report_of(slot);
+        slot.waiter->report = {report_of(slot), slot.correlation_id, slot.elapsed};
         slot.waiter->done = true;
         slot.waiter = nullptr;
     } else {
@@ -294,14 +294,9 @@ void Offering::settle_descriptor(Slot &slot) noexcept {
     }
 }
 
-Broker::Report Offering::report_of(const Slot &slot) const noexcept {
-    Broker::Report report{};
-    report.handoff.outcome = slot.machine.outcome();
-    report.handoff.waited = slot.machine.outcome().completed ? slot.elapsed : Duration();
-    report.handoff.detail = slot.detail;
-    report.correlation_id = slot.correlation_id;
-    report.elapsed = slot.elapsed;
-    return report;
+HandoffReport Offering::report_of(const Slot &slot) noexcept {
+    const Outcome &outcome = slot.machine.outcome();
+    return {outcome, outcome.completed ? slot.elapsed : Duration(), std::nullopt, slot.detail};
 }
 
 void Offering::free_if_over(Index i) noexcept {
@@ -319,14 +314,13 @@ bool Offering::take_event(Event &event) {
         return false;
     }
     Slot &slot = slots_[i];
-    const Broker::Report report = report_of(slot);
     event.kind = Event::Kind::outcome;
     event.id = slot.ticket;
     event.user_data = slot.user_data;
     event.fd.reset(slot.fd);
-    event.report = report.handoff;
-    event.correlation = report.correlation_id;
-    event.elapsed = report.elapsed;
+    event.report = report_of(slot);
+    event.correlation = slot.correlation_id;
+    event.elapsed = slot.elapsed;
     slot.fd = -1;
     slot.event = false;
     events_.remove(i);

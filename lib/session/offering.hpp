@@ -78,11 +78,12 @@ class Offering final : public Session {
         std::uint32_t metadata = 0;
         std::uint32_t early = 0;
         std::uint32_t prologue = 0;
-        BasicFrameBuffer<128> payload; // the three of them, one after the other, until they are sent
-        Text detail;
         Waiter *waiter = nullptr;
         Links order; // in the chain of its phase
         Links timer;
+        // Last, and long: with nothing in them only their beginnings are touched.
+        BasicFrameBuffer<128> payload; // the three of them, one after the other, until they are sent
+        Text detail;
     };
 
     // ---- of Session
@@ -117,7 +118,7 @@ class Offering final : public Session {
     Status answer(const Answer &answer, Instant now) noexcept;
     void conclude(Index i, const Handoff::Event &event, Instant now, std::string_view detail) noexcept;
     void settle_descriptor(Slot &slot) noexcept;
-    Broker::Report report_of(const Slot &slot) const noexcept;
+    static HandoffReport report_of(const Slot &slot) noexcept;
     void answered(Index i) noexcept;
     void free_if_over(Index i) noexcept;
     void end_all(Cause cause, Instant now) noexcept;

@@ -58,8 +58,9 @@ class Receiving final : public Session {
         Instant received_at{};
         Token token;
         UniqueFd fd;
-        BasicFrameBuffer<256> payload; // metadata, early bytes and prologue, one after the other
         Links order;
+        // Last, and long: with nothing in it only its beginning is touched.
+        BasicFrameBuffer<256> payload; // metadata, early bytes and prologue, one after the other
     };
 
     // ---- of Session

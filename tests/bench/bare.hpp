@@ -1,5 +1,5 @@
-// The floor: what a handoff costs when sendmsg, recvmsg, send and recv do nothing but move descriptors and as many bytes
-// as a session's messages have, without tokens, deadlines, or anybody's verdict.
+// The floor: what a handoff costs when sendmsg, recvmsg, send and recv do nothing but move descriptors and as many
+// bytes as a session's messages have, without tokens, deadlines, or anybody's verdict.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
-"""The released crate hands connections over, by turns with ours on the same v1 wire and to the same backend, the crate's.
+"""The released crate hands connections over, by turns with ours on the same v1 wire and to the same backend, its own.
 
-Each handoff is of a broker process of its own, dials, and is timed by that process, from before the dial to the verdict:
-the crate's program has no other way, and ours does the same here. A session would not dial, and would be warm.
+Each handoff is of a broker process of its own, dials, and is timed by that process, from before the dial to the
+verdict: the crate's program has no other way, and ours does the same here. A session would not dial, and would be warm.
 """
 import contextlib
 import json
@@ -23,8 +23,9 @@ def percentile(values, percent):
 def run_one(program, path, member, target):
     """The microseconds of one handoff, completed and served."""
     port = target.getsockname()[1]
-    output = subprocess.run([program, "send", "--socket", path, "--target", f"127.0.0.1:{port}"], check=True, timeout=30,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    command = [program, "send", "--socket", path, "--target", f"127.0.0.1:{port}"]
+    output = subprocess.run(command, check=True, timeout=30, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                            text=True).stdout
     with target.accept()[0] as client:
         client.sendall(b"?")
         client.recv(64)

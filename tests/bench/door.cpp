@@ -1,5 +1,5 @@
-// A client of the v1 protocol that waits for "ready": written by the backend together with the reply, over a session, or
-// relayed by the broker, which is what the v1 wire has. Against the same client and the same front door, which hands
+// A client of the v1 protocol that waits for "ready": written by the backend together with the reply, over a session,
+// or relayed by the broker, which is what the v1 wire has. Against the same client and the same front door, which hands
 // nothing over.
 #include "doors.hpp"
 #include "scenarios.hpp"

@@ -1,4 +1,5 @@
-// bench SCENARIO [--rounds N] [--samples N] [--pinned]: measures one family of rows and prints JSON records, one a line.
+// bench SCENARIO [--rounds N] [--samples N] [--pinned]: measures one family of rows, and prints JSON records, one on
+// each line.
 // tests/bench/run runs them all and says what they amount to.
 #include <csignal>
 #include <cstdio>
@@ -18,7 +19,7 @@ struct Scenario {
 };
 constexpr Scenario scenarios[] = {
     {"blocking", blocking},     {"pipelined", pipelined}, {"batches", batches}, {"view-tcp", view_tcp},
-    {"view-local", view_local}, {"door", door},           {"failing", failing},
+    {"view-local", view_local}, {"door", door},           {"failing", failing}, {"dying", dying},
 };
 
 int complain() {

@@ -1,4 +1,4 @@
-"""What the records of the programs amount to: rows of a table, each with ours, the reference, their ratio and the target.
+"""What the records of the programs amount to: rows of a table, each with ours, the reference, their ratio, the target.
 
 A record has for each side a list of what was seen in each round; ours and the reference took turns within the rounds. A
 row shows the medians of the rounds, and as its ratio the median of the rounds' ratios.
@@ -52,7 +52,7 @@ def not_run(what, why):
     return Row(what, "", "", "", None, note=f"not run: {why}")
 
 
-# ---- the targets: record name -> member -> target, for both pinnings or by pinning ------------------------------------
+# ---- the targets: record name -> member -> target, for both pinnings or by pinning -----------------------------------
 
 TARGETS = {
     "blocking": {"p50_ns": "<= 1.10", "p99_ns": None, "cpu_ns": "<= 1.15"},
@@ -84,7 +84,7 @@ def rows_of_allocations(record):
 
 
 def bar(row):
-    """(label, ratio, target) for the plot, as time of ours by time of the reference; None if the row is no such thing."""
+    """(label, ratio, target) for the plot, as time of ours by time of the reference; None if the row has no such."""
     if row.ratio is None or row.target is None:
         return None
     rate = row.measure == "rate"
@@ -93,7 +93,7 @@ def bar(row):
             1 / row.ratio if rate else row.ratio, 1 / target if rate else target)
 
 
-# ---- the table --------------------------------------------------------------------------------------------------------
+# ---- the table -------------------------------------------------------------------------------------------------------
 
 
 def text_of(value):

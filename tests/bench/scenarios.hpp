@@ -21,5 +21,6 @@ void door(const Settings &settings);
 
 // The same where the handoff fails, so that the client reconnects after all.
 void failing(const Settings &settings);
+void dying(const Settings &settings);
 
 } // namespace rp::bench

@@ -1,7 +1,7 @@
-"""Passing a connected socket from Python to Python, and learning that it was taken: python_peers.py LIBRARY ROUNDS SAMPLES
+"""python_peers.py LIBRARY ROUNDS SAMPLES: a connected socket passes from Python to Python, and the giver learns of it.
 
-socket.send_fds with an answer of one byte; multiprocessing.reduction's send_handle with one over the Connection; and ours,
-one blocking handoff over a session, through ctypes. By turns; prints a JSON record for each that is not ours. The
+socket.send_fds with an answer of one byte; multiprocessing.reduction's send_handle with one over the Connection; and
+ours, one blocking handoff over a session, through ctypes. By turns; prints a JSON record for each that is not ours. The
 latencies of all are taken in the same way, by the giving side.
 """
 import ctypes
@@ -100,7 +100,7 @@ def untyped(library, name):
     return library.dll["rp_handoff_" + name]
 
 
-# ---- who takes: each in a process of its own, until it is killed ------------------------------------------------------
+# ---- who takes: each in a process of its own, until it is killed -----------------------------------------------------
 
 
 def take_offers(library, end):
@@ -131,7 +131,7 @@ def take_handles(connection):
         connection.send_bytes(b"k")
 
 
-# ---- who gives --------------------------------------------------------------------------------------------------------
+# ---- who gives -------------------------------------------------------------------------------------------------------
 
 
 def giver_of_offers(library, broker, end, fd):

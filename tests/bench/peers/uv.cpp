@@ -1,5 +1,5 @@
-// uv ROUNDS SAMPLES: libuv's uv_write2, which passes a connected TCP socket to another process; a byte that comes back tells
-// that the other side took it. Against one blocking handoff over a session, in turns. Prints a JSON record.
+// uv ROUNDS SAMPLES: libuv's uv_write2, which passes a connected TCP socket to another process; a byte that comes back
+// tells that the other side took it. Against one blocking handoff over a session, in turns. Prints a JSON record.
 #include <cstdlib>
 #include <uv.h>
 
