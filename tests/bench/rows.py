@@ -34,6 +34,18 @@ def meets(value, target):
     return value <= float(bound) if sign == "<=" else value >= float(bound) if sign == ">=" else value < float(bound)
 
 
+def merge(merged, record):
+    """Adds the rounds of a run to those of the runs before."""
+    key = record["row"], record["ours"]["name"], record["reference"]["name"]
+    known = merged.setdefault(key, record)
+    if known is not record:
+        known["rounds"] += record["rounds"]
+        for side in ("ours", "reference"):
+            for member, values in record[side].items():
+                if member != "name":
+                    known[side][member] += values
+
+
 def compared(record, member, target=None):
     measure, unit, divisor = UNITS[member]
     ours, reference = record["ours"][member], record["reference"][member]
