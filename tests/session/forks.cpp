@@ -128,9 +128,9 @@ TEST_CASE("a child can destroy sessions in which threads of its parent wait, and
         CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
         CHECK(rp_handoff_session_close(joined.offering.get()) == RP_HANDOFF_OK);
     });
-    in_a_child([&] {
-        joined.offering.reset();
-        joined.receiving.reset();
+    in_a_child([&] { // the owners are left alone: the threads look at them
+        rp_handoff_session_destroy(joined.offering.get());
+        rp_handoff_session_destroy(joined.receiving.get());
     });
     executing.join();
     waiting.join();
