@@ -1,5 +1,7 @@
 #include "ledger.hpp"
 
+#include <sched.h>
+
 namespace rp::handoff {
 
 Result<Ledger> Ledger::create(std::uint32_t slots) noexcept {
@@ -60,6 +62,17 @@ Ledger::Adoption Ledger::adopt(std::uint32_t slot, std::uint64_t ticket, const T
     Word word = offered;
     return s.word.compare_exchange_strong(word, word_of(ticket, adopted), std::memory_order_acq_rel) ? Adoption::adopted
                                                                                                      : Adoption::lost;
+}
+
+void Ledger::announce_core() noexcept {
+    const Word core = static_cast<Word>(sched_getcpu() + 1);
+    if (at(0).core.load(std::memory_order_relaxed) != core) { // a store would take the line from the broker
+        at(0).core.store(core, std::memory_order_relaxed);
+    }
+}
+
+bool Ledger::backend_is_on_this_core() noexcept {
+    return at(0).core.load(std::memory_order_relaxed) == static_cast<Word>(sched_getcpu() + 1);
 }
 
 void Ledger::refuse(std::uint32_t slot, std::uint64_t ticket) noexcept {

@@ -42,9 +42,13 @@ class Ledger {
     };
     Settled settle(std::uint32_t slot, std::uint64_t ticket) noexcept;
 
-    // How many offers have left so far. Believed by nobody: it spares the backend a read that finds nothing.
+    // Hints, on which nothing but speed depends.
+    // How many offers have left so far: it spares the backend a read that finds nothing.
     void announce_sent(std::uint64_t offers) noexcept { at(0).sent.store(offers, std::memory_order_relaxed); }
     std::uint64_t announced() noexcept { return at(0).sent.load(std::memory_order_relaxed); }
+    // Where the backend was running when it took an offer: it tells the broker how to wait for the answer.
+    void announce_core() noexcept;
+    bool backend_is_on_this_core() noexcept;
 
     // Backend. The caller has checked the slot's number, which came from the broker.
     enum class Adoption { adopted, lost, violated };
@@ -58,7 +62,8 @@ class Ledger {
         std::atomic<Word> word;
         std::atomic<Word> token[2];
         std::atomic<Word> sent;  // in the first slot
-        std::uint8_t unused[32]; // each slot has a cache line of its own
+        std::atomic<Word> core;  // in the first slot: its number + 1
+        std::uint8_t unused[24]; // each slot has a cache line of its own
     };
     static_assert(std::atomic<Word>::is_always_lock_free, "a lock in shared memory would let a peer stop us");
     static_assert(sizeof(std::atomic<Word>) == 8 && sizeof(Slot) == 64, "the page's layout is a part of the protocol");

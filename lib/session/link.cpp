@@ -41,7 +41,7 @@ void Link::set_timeout(Duration left) noexcept {
     }
     const std::uint64_t us = (wanted.count() + 999) / 1000; // a remainder of a microsecond is not worth a poll(2)
     const timeval tv{static_cast<time_t>(us / 1'000'000), static_cast<suseconds_t>(us % 1'000'000)};
-    if (setsockopt(input(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0) {
+    if (setsockopt(socket(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0) {
         timeout_ = wanted;
     }
 }
@@ -73,16 +73,16 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     const bool at_frame = from == begin_;
     transport::Moved moved;
     if (!with_control) {
-        moved = transport::receive_bytes(input(), to, length, wait);
+        moved = transport::receive_bytes(socket(), to, length, wait);
     } else if (at_frame) {
         if (!beside_.descriptors.empty()) {
             return {Got::failed, Status::protocol, 0}; // nobody asked for them
         }
         beside_.clear();
-        moved = transport::receive_message(input(), to, length, wait, beside_);
+        moved = transport::receive_message(socket(), to, length, wait, beside_);
     } else {
         transport::Ancillary unexpected;
-        moved = transport::receive_message(input(), to, length, wait, unexpected);
+        moved = transport::receive_message(socket(), to, length, wait, unexpected);
         if (!unexpected.descriptors.empty() || unexpected.truncated) {
             return {Got::failed, Status::protocol, 0};
         }
@@ -131,7 +131,7 @@ void Link::drop_frame() noexcept {
 // ---- sending --------------------------------------------------------------------------------------------------------
 
 transport::Sent Link::send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept {
-    const transport::Sent sent = transport::send_many(output(), fds, count, pieces, piece_count);
+    const transport::Sent sent = transport::send_many(socket(), fds, count, pieces, piece_count);
     if (sent.os_error == 0) {
         ++messages_sent_;
         keep_rest(pieces, piece_count, sent.bytes);
@@ -156,7 +156,7 @@ void Link::keep_rest(const iovec *pieces, std::size_t piece_count, std::size_t s
 int Link::flush() noexcept {
     while (has_unsent()) {
         const iovec piece{unsent_.data() + sent_, unsent_.size() - sent_};
-        const transport::Sent sent = transport::send_many(output(), nullptr, 0, &piece, 1);
+        const transport::Sent sent = transport::send_many(socket(), nullptr, 0, &piece, 1);
         if (sent.os_error != 0) {
             return sent.os_error;
         }

@@ -24,24 +24,10 @@ class Link {
     Link &operator=(const Link &) = delete;
     ~Link();
 
-    // One socket goes both ways at first. Then each side reads from one and writes to the other: whoever waits for an
-    // answer on the socket that it wrote to is woken for nothing when the other end has read that (unix_write_space,
-    // net/unix/af_unix.c), which costs a seventh of a whole handoff.
     void set_socket(UniqueFd socket) noexcept { socket_ = std::move(socket); }
-    void read_from(UniqueFd input) noexcept {
-        input_ = std::move(input);
-        timeout_ = Duration();
-    }
-    void write_to(UniqueFd output) noexcept { output_ = std::move(output); }
     int socket() const noexcept { return socket_.get(); }
-    int input() const noexcept { return input_ ? input_.get() : socket_.get(); }
-    int output() const noexcept { return output_ ? output_.get() : socket_.get(); }
     UniqueFd take_socket() noexcept { return std::move(socket_); }
-    void close() noexcept {
-        socket_.reset();
-        input_.reset();
-        output_.reset();
-    }
+    void close() noexcept { socket_.reset(); }
 
     // ---- receiving
 
@@ -83,8 +69,6 @@ class Link {
     void keep_rest(const iovec *pieces, std::size_t piece_count, std::size_t sent) noexcept;
 
     UniqueFd socket_;
-    UniqueFd input_;  // none: the socket
-    UniqueFd output_; // none: the socket
     std::size_t capacity_;
     std::unique_ptr<std::uint8_t[]> received_;
     std::size_t begin_ = 0;       // of the first frame

@@ -74,23 +74,20 @@ Status Offering::on_greeting(const Link::Frame &frame) {
         return ledger.error();
     }
     ledger_.emplace(std::move(*ledger));
-    Result<transport::SocketPair> answers = transport::socket_pair();
-    if (!answers) {
-        return answers.error();
+    Result<transport::SocketPair> aside = transport::socket_pair();
+    if (!aside) {
+        return aside.error();
     }
     std::array<std::uint8_t, ledger_frame_size> notice{};
     const iovec piece{notice.data(), encode_ledger(notice.data(), slot_count_)};
-    const std::array<int, 2> files{ledger_->file(), answers->theirs.get()};
+    const std::array<int, 2> files{ledger_->file(), aside->theirs.get()};
     if (link_.send(files.data(), files.size(), &piece, 1).os_error != 0) {
         return Status::closed;
     }
     ledger_->close_file();
-    if (const Status status = read_from(std::move(answers->ours)); status != Status::ok) {
-        return status;
-    }
+    aside_.set_socket(std::move(aside->ours));
     peer_.max_in_flight = std::min(slot_count_, hello->max_in_flight);
-    opened();
-    return Status::ok;
+    return opened();
 }
 
 // ---- submitting -----------------------------------------------------------------------------------------------------
@@ -197,7 +194,15 @@ Result<std::uint64_t> Offering::submit(const Submission &submission, Instant now
     if (!index) {
         return Failure(index.error());
     }
+    await_answers(link_);
     return slots_[*index].ticket;
+}
+
+// From now on, if that can be: all that are unanswered have theirs on the same socket.
+void Offering::await_answers(Link &link) noexcept {
+    if (unanswered_ == 0) {
+        incoming_ = &link;
+    }
 }
 
 void Offering::send_submitted() {
@@ -213,6 +218,7 @@ Result<Broker::Report> Offering::execute(const Submission &submission) {
     }
     Waiter waiter;
     slots_[*index].waiter = &waiter;
+    await_answers(ledger_ && ledger_->backend_is_on_this_core() ? aside_ : link_);
     for (;;) {
         advance(now);
         if (waiter.done) {
@@ -366,7 +372,7 @@ void Offering::end_all(Cause cause, Instant now) noexcept {
 // What the backend has not read yet stays counted for as long as it lies there.
 void Offering::on_end(Status, Instant now) noexcept {
     end_all(Cause::session_lost, now);
-    if (InFlight::queue_is_empty(link_.output())) {
+    if (InFlight::queue_is_empty(link_.socket())) {
         for (Index i = 0; i < slot_count_; ++i) {
             if (slots_[i].phase == Phase::ended && !slots_[i].answered) {
                 answered(i);

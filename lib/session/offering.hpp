@@ -109,6 +109,7 @@ class Offering final : public Session {
     Status check(const Submission &submission) const noexcept;
     Result<Index> place(const Submission &submission, const Broker::Lease &lease, int fd);
     Result<Index> begin_handoff(const Submission &submission, Instant now, Lock &lock);
+    void await_answers(Link &link) noexcept;
     void set_timer(Index i) noexcept;
     bool send_batch(std::size_t most, Instant now);
     std::size_t encode_batch(std::size_t most, std::size_t &bytes) noexcept;

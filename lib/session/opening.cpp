@@ -26,7 +26,8 @@ Status status_of_dial(int error) noexcept {
 
 Session::Session(Config config, TimeSource &time, transport::Poller poller, std::size_t receive_capacity,
                  std::size_t send_capacity)
-    : config_(std::move(config)), time_(time), poller_(std::move(poller)), link_(receive_capacity, send_capacity) {
+    : config_(std::move(config)), time_(time), poller_(std::move(poller)), link_(receive_capacity, send_capacity),
+      aside_(max_answers_frame, max_answers_frame) {
     peer_.service.reserve(max_service); // so that nothing throws later
 }
 
@@ -119,10 +120,12 @@ Status Session::authenticate() {
     return Status::ok;
 }
 
-void Session::opened() noexcept {
+Status Session::opened() noexcept {
     state_ = State::open;
     opened_event_ = true;
     announce();
+    asked_ = fd_given_; // who waited for the hellos may do nothing but blocking handoffs from now on
+    return watch() ? Status::ok : Status::system;
 }
 
 } // namespace rp::handoff::session

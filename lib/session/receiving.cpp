@@ -66,15 +66,14 @@ Status Receiving::on_ledger(const Link::Frame &frame) {
     if (!ledger) {
         return ledger.error();
     }
-    UniqueFd answers = descriptors.take();
-    if (transport::check_connection(answers.get()) != Status::ok) {
+    UniqueFd aside = descriptors.take();
+    if (transport::check_connection(aside.get()) != Status::ok) {
         return Status::protocol;
     }
-    link_.write_to(std::move(answers));
+    aside_.set_socket(std::move(aside));
     ledger_.emplace(std::move(*ledger));
     peer_.max_in_flight = std::min(place_count_, their_in_flight_);
-    opened();
-    return Status::ok;
+    return opened();
 }
 
 // ---- offers ---------------------------------------------------------------------------------------------------------
@@ -91,6 +90,7 @@ Status Receiving::on_frame(const Link::Frame &frame) {
         }
         items_left_ = count;
         items_ = frame.body;
+        ledger_->announce_core();
     }
     return receive_offers();
 }
@@ -119,6 +119,7 @@ Status Receiving::receive_offer(const Offer &offer) {
     }
     ++offers_;
     more_ = more_ || (offer.flags & Offer::more) != 0;
+    outgoing_ = (offer.flags & Offer::answer_aside) != 0 ? &aside_ : &link_;
     UniqueFd fd = link_.beside().descriptors.take();
     const std::size_t size = offer.metadata.size() + offer.early.size() + offer.prologue.size();
     const Index i = free_.first();
@@ -308,7 +309,7 @@ void Receiving::answer(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict
 
 void Receiving::pump(Instant now) {
     blocked_ = false;
-    while (state_ == State::open && !blocked_ && !link_.has_unsent() && !answers_.empty()) {
+    while (state_ == State::open && !blocked_ && !outgoing_->has_unsent() && !answers_.empty()) {
         blocked_ = !send_answers(now);
     }
 }
@@ -323,7 +324,7 @@ bool Receiving::send_answers(Instant now) noexcept {
     std::array<std::uint8_t, header_size> header{};
     encode_header(header.data(), {FrameKind::answers, count, static_cast<std::uint32_t>(size)});
     const std::array<iovec, 2> pieces{{{header.data(), header.size()}, {answers_.data(), size}}};
-    const transport::Sent sent = link_.send(nullptr, 0, pieces.data(), pieces.size());
+    const transport::Sent sent = outgoing_->send(nullptr, 0, pieces.data(), pieces.size());
     if (sent.os_error == 0) {
         answers_.erase(answers_.begin(), answers_.begin() + static_cast<std::ptrdiff_t>(size));
         answer_count_ = static_cast<std::uint16_t>(answer_count_ - count);
@@ -339,6 +340,7 @@ bool Receiving::send_answers(Instant now) noexcept {
 // The broker is gone, but what it had offered before can still be read, and adopted: nobody else has those connections.
 void Receiving::on_broken_pipe(Instant) noexcept {
     link_.drop_unsent();
+    aside_.drop_unsent();
     answers_.clear();
     answer_count_ = 0;
 }
@@ -374,6 +376,7 @@ void Receiving::shutdown() noexcept {
     advance(now);
     end(Status::ok, now);
     link_.close(); // offers that were given out may live on
+    aside_.close();
 }
 
 Statistics Receiving::count() const noexcept {

@@ -26,9 +26,11 @@ void Session::advance(Instant now) {
     }
     on_time(now);
     if (has_outlet()) {
-        const int error = link_.flush();
-        if (error != 0 && error != EAGAIN && error != ENOBUFS) {
-            on_broken_pipe(now);
+        for (Link *const link : {&link_, &aside_}) {
+            const int error = link->flush();
+            if (error != 0 && error != EAGAIN && error != ENOBUFS) {
+                on_broken_pipe(now);
+            }
         }
     }
     if (state_ == State::open) {
@@ -36,21 +38,24 @@ void Session::advance(Instant now) {
     }
     close_if_done(now);
     if (has_outlet()) {
-        watch_output(link_.has_unsent() || wants_output() || goodbye_due_);
+        watch_or_end();
     }
     wake_sleepers();
 }
 
 void Session::read_now(Instant now) {
+    if (incoming_ != &link_) {
+        handle(*incoming_, incoming_->read(false, false), now);
+    }
     for (int reads = 0; reads < reads_at_once && has_outlet() && !stalled_; ++reads) {
-        handle(link_.read(false, reads_control()), now);
+        handle(link_, link_.read(false, reads_control()), now);
         if (!reads_again()) {
             return;
         }
     }
 }
 
-void Session::handle(const Link::Read &read, Instant now) {
+void Session::handle(Link &link, const Link::Read &read, Instant now) {
     if (!has_outlet()) {
         return; // ended by another thread in the meantime
     }
@@ -66,14 +71,14 @@ void Session::handle(const Link::Read &read, Instant now) {
         return;
     case Link::Got::bytes:
         ++messages_received_;
-        parse(now);
+        parse(link, now);
     }
 }
 
-void Session::parse(Instant now) {
+void Session::parse(Link &link, Instant now) {
     now_ = now;
     while (has_outlet()) {
-        const Result<Link::Frame> frame = link_.frame();
+        const Result<Link::Frame> frame = link.frame();
         if (!frame) {
             if (frame.error() != Status::frame_incomplete) {
                 end(frame.error(), now);
@@ -97,7 +102,7 @@ void Session::parse(Instant now) {
             end(status, now);
             return;
         }
-        link_.drop_frame();
+        link.drop_frame();
     }
 }
 
@@ -113,7 +118,7 @@ void Session::resume() {
     const Lock lock(mutex_);
     if (stalled_) {
         stall(false);
-        parse(now);
+        parse(link_, now);
     }
 }
 
@@ -122,8 +127,8 @@ void Session::end(Status why, Instant now) noexcept {
         return;
     }
     if (state_ != State::dialling) {
-        poller_.remove(link_.input());
-        poller_.remove(link_.output());
+        poller_.remove(link_.socket());
+        poller_.remove(aside_.socket());
     }
     state_ = State::ended;
     why_ = why;
@@ -133,8 +138,8 @@ void Session::end(Status why, Instant now) noexcept {
     }
     closed_event_ = true;
     announce();
-    ::shutdown(link_.input(), SHUT_RDWR); // wakes a thread that reads
-    ::shutdown(link_.output(), SHUT_RDWR);
+    ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
+    ::shutdown(aside_.socket(), SHUT_RDWR);
 }
 
 // An orderly end: goodbye when nothing new comes from us; when nothing is left to do here, the rest is the peer's, also to
@@ -160,7 +165,7 @@ void Session::close_if_done(Instant now) {
     }
     if (is_first_to_end() && !half_closed_ && goodbye_sent_ && !link_.has_unsent()) {
         half_closed_ = true;
-        ::shutdown(link_.output(), SHUT_WR);
+        ::shutdown(link_.socket(), SHUT_WR);
     }
     if (is_due(close_until_, now)) {
         end(Status::timed_out, now);
@@ -245,7 +250,8 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     }
     reading_ = true;
     const bool control = reads_control();
-    direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent();
+    Link &link = *incoming_;
+    direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent() && !aside_.has_unsent();
     reader_until_ = direct ? Instant() : until;
     if (!direct) {
         asked_ = true;
@@ -256,8 +262,8 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     lock.unlock();
     Instant now{};
     if (direct) {
-        link_.set_timeout(elapsed(time_.now(), until));
-        read = link_.read(true, control);
+        link.set_timeout(elapsed(time_.now(), until));
+        read = link.read(true, control);
         now = time_.now();
     } else {
         waited = time_.wait(poller_.fd(), POLLIN, until);
@@ -271,7 +277,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     reader_until_ = Instant();
     inside_ = inside;
     if (direct) {
-        handle(read, now);
+        handle(link, read, now);
         if (reads_again()) {
             read_now(now);
         }
@@ -402,7 +408,7 @@ const Peer *Session::peer() noexcept {
 Statistics Session::statistics() noexcept {
     const Lock lock(mutex_);
     Statistics counted = count();
-    counted.messages_sent = link_.messages_sent();
+    counted.messages_sent = link_.messages_sent() + aside_.messages_sent();
     counted.messages_received = messages_received_;
     return counted;
 }

@@ -9,6 +9,11 @@
 //   greeting   hellos, ledger, by the rules of the side             -> open
 //   open       offers and answers                                   -> ended
 //   ended      no more comes but the events that are left
+// There are two sockets. A thread that is blocked in a read is woken also when the other end reads what was sent from here
+// (unix_write_space, net/unix/af_unix.c). If that end runs on another core, this core wakes up while the answer is being
+// made, which wins a third of a handoff. On the same core it is a switch there and back for nothing, a seventh; so a broker
+// that waits there reads a socket aside, to which it sends nothing. All offers that are unanswered at a time have their
+// answers on the same one. All else, goodbye too, goes over the first.
 //
 // The hellos: the broker sends its own first, and asked the kernel to identify senders before; so what the backend
 // answers is identified. The backend asked for that before it answered, so the broker's next frame, which brings the
@@ -147,11 +152,10 @@ class Session {
     bool in_forked_child() const noexcept { return owner_ != getpid(); }
 
     // ---- what the sides use, all with the lock held
-    Status authenticate(); // by what came beside the present frame. ok, peer_rejected, protocol
-    void opened() noexcept;
+    Status authenticate();                      // by what came beside the present frame. ok, peer_rejected, protocol
+    Status opened() noexcept;                   // ok, system
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
-    Status read_from(UniqueFd input) noexcept;  // instead of the socket that was read from before
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
@@ -166,6 +170,9 @@ class Session {
     State state_ = State::dialling;
     transport::Poller poller_;
     Link link_;
+    Link aside_; // answers only, from the ledger on
+    Link *incoming_ = &link_;
+    Link *outgoing_ = &link_;
     Peer peer_;
     bool closing_ = false; // by our close
     bool peer_closing_ = false;
@@ -174,7 +181,7 @@ class Session {
     Instant now_{};         // when the engine was entered
 
   private:
-    struct Watch { // a descriptor in the poller's set
+    struct Watch { // of a socket, in the poller's set
         bool input = false;
         bool output = false;
         bool operator==(const Watch &other) const noexcept { return input == other.input && output == other.output; }
@@ -182,19 +189,18 @@ class Session {
 
     bool event_ready() const noexcept;
     bool take_next(Event &event);
-    void handle(const Link::Read &read, Instant now);
+    void handle(Link &link, const Link::Read &read, Instant now);
     Status dial(Instant now);
     Status take_connection() noexcept;
     void dial_again(Instant now);
     Status connected();
     void close_if_done(Instant now);
-    void parse(Instant now);
+    void parse(Link &link, Instant now);
     void stall(bool stalled) noexcept;
-    void watch_output(bool wanted) noexcept;
+    bool needs_room(const Link &link) const noexcept;
     void watch_or_end() noexcept;
     bool watch() noexcept;
-    static bool watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
-                      Watch wanted) noexcept;
+    bool watch(const Link &link, transport::Poller::Id id, Watch &watched) noexcept;
     void send_goodbye() noexcept;
     void read_now(Instant now);
     void nudge() noexcept;
@@ -212,9 +218,8 @@ class Session {
     Instant reader_until_{}; // when the reader wakes by itself, if the poller can wake it before
     bool asked_ = false;     // somebody watches the poller
     bool fd_given_ = false;  // to the caller, for good
-    Watch input_watch_;      // what is in its set
-    Watch output_watch_;
-    bool watching_output_ = false;
+    Watch link_watch_;       // what is in its set
+    Watch aside_watch_;
     bool opened_event_ = false;
     bool closing_event_ = false;
     bool closed_event_ = false;

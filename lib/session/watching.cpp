@@ -5,8 +5,8 @@ namespace rp::handoff::session {
 
 namespace {
 
-constexpr transport::Poller::Id input_id = transport::Poller::first_free_id;
-constexpr transport::Poller::Id output_id = transport::Poller::first_free_id + 1;
+constexpr transport::Poller::Id link_id = transport::Poller::first_free_id;
+constexpr transport::Poller::Id aside_id = transport::Poller::first_free_id + 1;
 
 } // namespace
 
@@ -16,11 +16,8 @@ Result<int> Session::fd() noexcept {
     return watch() ? Result<int>(poller_.fd()) : Failure(Status::system);
 }
 
-void Session::watch_output(bool wanted) noexcept {
-    if (wanted != watching_output_) {
-        watching_output_ = wanted;
-        watch_or_end();
-    }
+bool Session::needs_room(const Link &link) const noexcept {
+    return link.has_unsent() || (&link == outgoing_ && wants_output()) || (&link == &link_ && goodbye_due_);
 }
 
 void Session::watch_or_end() noexcept {
@@ -29,40 +26,28 @@ void Session::watch_or_end() noexcept {
     }
 }
 
-// Brings the poller's set to what it should be: the input once somebody asked to be woken, since a descriptor in the set
-// costs a fiftieth of a handoff, and not while a frame has to wait; the output while something could not be sent.
 bool Session::watch() noexcept {
-    if (!has_outlet()) {
-        return true;
-    }
-    const bool one = link_.input() == link_.output();
-    return watch(poller_, link_.input(), input_id, input_watch_, {asked_ && !stalled_, one && watching_output_}) &&
-           (one || watch(poller_, link_.output(), output_id, output_watch_, {false, watching_output_}));
+    return !has_outlet() || (watch(link_, link_id, link_watch_) && watch(aside_, aside_id, aside_watch_));
 }
 
-// What is not wanted is not in the set either: epoll(7) reports a hang-up also to who did not ask.
-bool Session::watch(transport::Poller &poller, int fd, transport::Poller::Id id, Watch &present,
-                    Watch wanted) noexcept {
-    if (present == wanted) {
+// Brings the poller's set to what it should be: input once somebody asked to be woken, since a descriptor in the set costs
+// a fiftieth of a handoff, and not while a frame has to wait; output while something could not be sent. What is not wanted
+// is not in the set either: epoll(7) reports a hang-up also to who did not ask.
+bool Session::watch(const Link &link, transport::Poller::Id id, Watch &watched) noexcept {
+    const bool read = &link == &link_ || &link == incoming_;
+    const Watch wanted{read && asked_ && !stalled_, needs_room(link)};
+    if (wanted == watched) {
         return true;
     }
     if (wanted == Watch{}) {
-        poller.remove(fd);
-    } else if (present == Watch{} && !poller.add(fd, id)) {
+        poller_.remove(link.socket());
+    } else if (watched == Watch{} && !poller_.add(link.socket(), id)) {
         return false;
     } else {
-        poller.enable(fd, id, wanted.input, wanted.output);
+        poller_.enable(link.socket(), id, wanted.input, wanted.output);
     }
-    present = wanted;
+    watched = wanted;
     return true;
-}
-
-Status Session::read_from(UniqueFd input) noexcept {
-    poller_.remove(link_.input());
-    input_watch_ = {};
-    asked_ = fd_given_; // who waited for the hellos may do nothing but blocking handoffs from now on
-    link_.read_from(std::move(input));
-    return watch() ? Status::ok : Status::system;
 }
 
 } // namespace rp::handoff::session

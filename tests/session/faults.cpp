@@ -182,7 +182,7 @@ TEST_CASE("a kernel that does not say who sends lets nobody in; one that has no 
     }
 }
 
-TEST_CASE("a broker that can make no ledger, or no socket for the answers, ends the session") {
+TEST_CASE("a broker that can make no ledger, or no socket aside, ends the session") {
     for (const bool memory : {true, false}) {
         const Broker broker = make_broker();
         SocketPair pair;

@@ -55,17 +55,17 @@ class Page {
     Word *words_ = nullptr;
 };
 
-// A backend that does nothing by itself. From the ledger on it hears on the connection and speaks on another socket.
+// A backend that does nothing by itself. It answers where the broker wanted the answers to its last offers.
 class Backend {
   public:
     explicit Backend(UniqueFd fd) noexcept : connection(std::move(fd)) {}
 
-    int output() const { return answers ? answers.get() : connection.get(); }
+    int output() const { return answers_aside ? aside.get() : connection.get(); }
     void say(const Bytes &bytes) const { write_all(output(), bytes); }
     Received hear() const { return receive_frame(connection.get()); }
     void close() {
         connection.reset();
-        answers.reset();
+        aside.reset();
     }
 
     void hear_hello() const { REQUIRE(hear().kind == hello); }
@@ -75,11 +75,15 @@ class Backend {
         REQUIRE(received.fds.size() == 2);
         slots = Reader(received.body).number<std::uint32_t>();
         file = std::move(received.fds[0]);
-        answers = std::move(received.fds[1]);
+        aside = std::move(received.fds[1]);
         page = Page(file.get(), slots);
     }
-    std::vector<Offer> hear_offers() const { return offers_of(hear()); }
-    Offer hear_offer() const {
+    std::vector<Offer> hear_offers() {
+        std::vector<Offer> all = offers_of(hear());
+        answers_aside = (all.at(0).flags & answer_aside) != 0;
+        return all;
+    }
+    Offer hear_offer() {
         std::vector<Offer> all = hear_offers();
         REQUIRE(all.size() == 1);
         return std::move(all[0]);
@@ -102,7 +106,8 @@ class Backend {
 
     UniqueFd connection;
     UniqueFd file;
-    UniqueFd answers;
+    UniqueFd aside;
+    bool answers_aside = false;
     std::uint32_t slots = 0;
     Page page;
 
@@ -165,7 +170,7 @@ class BackendScene {
   public:
     static constexpr std::uint32_t slots = 64;
 
-    // send_buffer: of the socket for the answers, if not 0.
+    // send_buffer: of the socket aside, over which the answers to make_offer's offers come, if not 0.
     explicit BackendScene(const rp_handoff_session_options &options = sized<rp_handoff_session_options>(),
                           int send_buffer = 0)
         : BackendScene(options, SocketPair()) {
@@ -178,10 +183,10 @@ class BackendScene {
         return take_event(receiving);
     }
     void say(const Bytes &bytes, const std::vector<int> &fds = {}) const { send_with(connection.get(), bytes, fds); }
-    Received hear() const { return receive_frame(replies ? replies.get() : connection.get()); }
+    Received hear() const { return receive_frame(connection.get()); }
     void close() {
         connection.reset();
-        replies.reset();
+        aside.reset();
     }
 
     // Its word in the ledger, and it.
@@ -193,6 +198,7 @@ class BackendScene {
     Offer make_offer(std::uint32_t slot = 0) {
         Offer offer;
         offer.slot = slot;
+        offer.flags = answer_aside;
         offer.ticket = ++tickets_;
         offer.correlation_id = offer.ticket;
         offer.token = token_of(static_cast<std::uint8_t>(offer.ticket));
@@ -201,8 +207,8 @@ class BackendScene {
     }
     void send_offer(const Offer &offer, int fd) const { say(frame(offers, 1, offer.item()), {fd}); }
 
-    std::vector<Answer> hear_answers() const {
-        const Received received = hear();
+    std::vector<Answer> hear_answers(bool over_aside = true) const {
+        const Received received = receive_frame(over_aside ? aside.get() : connection.get());
         REQUIRE(received.kind == answers);
         Reader reader(received.body);
         std::vector<Answer> all(received.count);
@@ -217,10 +223,10 @@ class BackendScene {
         REQUIRE(reader.left() == 0);
         return all;
     }
-    bool has_answers() const { return is_readable(replies.get()); }
+    bool has_answers() const { return is_readable(aside.get()); }
 
     UniqueFd connection; // the broker's end
-    UniqueFd replies;    // its end of what the backend speaks on
+    UniqueFd aside;
     Session receiving;
     UniqueFd file = memory(slots * Page::words_per_slot * sizeof(Page::Word));
     Page page{file.get(), slots};
@@ -239,7 +245,7 @@ class BackendScene {
         REQUIRE((send_buffer == 0 ||
                  setsockopt(pair.b.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer) == 0));
         say(frame(ledger, 0, Writer().number(slots).done()), {file.get(), pair.b.get()});
-        replies = std::move(pair.a);
+        aside = std::move(pair.a);
         REQUIRE(next_event().kind == RP_HANDOFF_EVENT_OPENED);
     }
 

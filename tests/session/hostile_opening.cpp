@@ -32,8 +32,8 @@ struct Fresh {
         REQUIRE(hand::receive_frame(pair.a.get()).kind == hand::hello);
     }
     void say_ledger(const Bytes &frame, const UniqueFd &file) const {
-        const SocketPair answers;
-        say(frame, {file.get(), answers.b.get()});
+        const SocketPair aside;
+        say(frame, {file.get(), aside.b.get()});
     }
     static hand::Hello hello_of_broker() {
         hand::Hello own;
@@ -108,7 +108,7 @@ TEST_CASE("a hello of a later version that still speaks this one, with more to s
 
 TEST_CASE("offers without a ledger, descriptors beside the hello, and other than two for a ledger are the end") {
     const UniqueFd file = hand::memory(slots * 64);
-    const SocketPair answers;
+    const SocketPair aside;
     for (int how = 0; how < 6; ++how) {
         CAPTURE(how);
         const Fresh fresh;
@@ -123,7 +123,7 @@ TEST_CASE("offers without a ledger, descriptors beside the hello, and other than
         if (how == 1) {
             fresh.say(hand::frame(hand::offers, 1, hand::Offer().item()), {client.fd.get()});
         } else if (how == 2) {
-            fresh.say(ledger_frame(slots), {file.get(), answers.b.get(), client.fd.get()});
+            fresh.say(ledger_frame(slots), {file.get(), aside.b.get(), client.fd.get()});
         } else if (how == 3) {
             fresh.say(ledger_frame(slots), {file.get()});
         } else if (how == 4) {
@@ -137,7 +137,7 @@ TEST_CASE("offers without a ledger, descriptors beside the hello, and other than
     }
 }
 
-TEST_CASE("what comes for the answers and is no connected stream socket of the Unix kind is refused") {
+TEST_CASE("what comes as the socket aside and is no connected stream socket of the Unix kind is refused") {
     const UniqueFd file = hand::memory(slots * 64);
     const Directory directory;
     const UniqueFd not_connected(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -106,9 +106,9 @@ TEST_CASE("who passes a connection on to another user is not who speaks over it"
         wire.say('h');
         wire.hear();
         const UniqueFd file = hand::memory(64 * 64);
-        const SocketPair answers;
+        const SocketPair aside;
         become(stranger);
-        hand::send_with(pair.b.get(), hand::frame(hand::ledger, 0, {64, 0, 0, 0}), {file.get(), answers.b.get()});
+        hand::send_with(pair.b.get(), hand::frame(hand::ledger, 0, {64, 0, 0, 0}), {file.get(), aside.b.get()});
         wire.say('s');
         wire.hear();
     });

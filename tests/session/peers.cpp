@@ -74,8 +74,8 @@ TEST_CASE("a hello that was sent before the other side could ask who sends it is
     hello.role = hand::as_broker;
     const UniqueFd file = hand::memory(64 * 64);
     hand::send_with(pairs[1].b.get(), hello.framed(), {});
-    const SocketPair answers;
-    hand::send_with(pairs[1].b.get(), hand::frame(hand::ledger, 0, {64, 0, 0, 0}), {file.get(), answers.b.get()});
+    const SocketPair aside;
+    hand::send_with(pairs[1].b.get(), hand::frame(hand::ledger, 0, {64, 0, 0, 0}), {file.get(), aside.b.get()});
     const Session receiving = receive_over(std::move(pairs[1].a));
     check_closed(receiving, RP_HANDOFF_ERR_PEER_REJECTED);
 }
