@@ -71,8 +71,9 @@ void Ledger::announce_core() noexcept {
     }
 }
 
-bool Ledger::backend_is_on_this_core() noexcept {
-    return at(0).core.load(std::memory_order_relaxed) == static_cast<Word>(sched_getcpu() + 1);
+bool Ledger::backend_is_elsewhere() noexcept {
+    const Word core = at(0).core.load(std::memory_order_relaxed);
+    return core != 0 && core != static_cast<Word>(sched_getcpu() + 1);
 }
 
 void Ledger::refuse(std::uint32_t slot, std::uint64_t ticket) noexcept {

@@ -48,7 +48,7 @@ class Ledger {
     std::uint64_t announced() noexcept { return at(0).sent.load(std::memory_order_relaxed); }
     // Where the backend was running when it took an offer: it tells the broker how to wait for the answer.
     void announce_core() noexcept;
-    bool backend_is_on_this_core() noexcept;
+    bool backend_is_elsewhere() noexcept; // on another core than this thread, as far as is known
 
     // Backend. The caller has checked the slot's number, which came from the broker.
     enum class Adoption { adopted, lost, violated };

@@ -5,8 +5,8 @@
 // first byte differs from that of the v1 wire, so that a peer which speaks the other one is recognised by it.
 //
 //   hello    both ways, first     who speaks, which versions, how much it wants in flight, the service's name
-//   ledger   broker, second       the ledger's descriptor, how many slots it has, and a socket aside for answers
-//                                 (session.hpp says what for)
+//   ledger   broker, second       the ledger's descriptor, how many slots it has, and the socket that the backend
+//                                 speaks on from then on (session.hpp says why)
 //   offers   broker               `count` items, and their descriptors in the same order on the frame's first byte
 //   answers  backend              `count` items: adopted, refused, found revoked, came without its descriptor
 //   goodbye  both ways            nothing new comes from this side
@@ -55,8 +55,8 @@ struct Hello {
 
 struct Offer {
     // more: others are unanswered, so that it pays to see whether the ledger announces another message.
-    // answer_aside: the broker reads the socket aside until it has this answer and all others.
-    enum Flags : std::uint32_t { ready_follows = 1, more = 2, answer_aside = 4 };
+    // answer_here: on the socket that this comes by, where the broker waits.
+    enum Flags : std::uint32_t { ready_follows = 1, more = 2, answer_here = 4 };
     std::uint32_t slot;
     std::uint32_t flags;
     std::uint64_t ticket;

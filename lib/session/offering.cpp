@@ -86,6 +86,7 @@ Status Offering::on_greeting(const Link::Frame &frame) {
     }
     ledger_->close_file();
     aside_.set_socket(std::move(aside->ours));
+    heard_ = incoming_ = &aside_;
     peer_.max_in_flight = std::min(slot_count_, hello->max_in_flight);
     return opened();
 }
@@ -194,13 +195,13 @@ Result<std::uint64_t> Offering::submit(const Submission &submission, Instant now
     if (!index) {
         return Failure(index.error());
     }
-    await_answers(link_);
+    await_answers(aside_);
     return slots_[*index].ticket;
 }
 
 // From now on, if that can be: all that are unanswered have theirs on the same socket.
 void Offering::await_answers(Link &link) noexcept {
-    if (unanswered_ == 0) {
+    if (ledger_ && unanswered_ == 0) {
         incoming_ = &link;
     }
 }
@@ -218,7 +219,7 @@ Result<Broker::Report> Offering::execute(const Submission &submission) {
     }
     Waiter waiter;
     slots_[*index].waiter = &waiter;
-    await_answers(ledger_ && ledger_->backend_is_on_this_core() ? aside_ : link_);
+    await_answers(ledger_ && ledger_->backend_is_elsewhere() ? link_ : aside_);
     for (;;) {
         advance(now);
         if (waiter.done) {

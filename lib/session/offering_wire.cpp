@@ -56,7 +56,7 @@ std::size_t Offering::encode_batch(std::size_t most, std::size_t &bytes) noexcep
     std::uint8_t *out = scratch_.data() + header_size;
     std::uint8_t *piece = scratch_.data();
     std::size_t count = 0;
-    const std::uint32_t way = incoming_ == &aside_ ? Offer::answer_aside : 0U;
+    const std::uint32_t way = incoming_ == &link_ ? Offer::answer_here : 0U;
     piece_count_ = 0;
     bytes = header_size;
     for (Index i = queue_.first(); i != no_index && count < most; i = queue_.after(i)) {

@@ -44,11 +44,11 @@ void Session::advance(Instant now) {
 }
 
 void Session::read_now(Instant now) {
-    if (incoming_ != &link_) {
+    if (incoming_ != heard_) {
         handle(*incoming_, incoming_->read(false, false), now);
     }
     for (int reads = 0; reads < reads_at_once && has_outlet() && !stalled_; ++reads) {
-        handle(link_, link_.read(false, reads_control()), now);
+        handle(*heard_, heard_->read(false, reads_control()), now);
         if (!reads_again()) {
             return;
         }
@@ -174,12 +174,12 @@ void Session::close_if_done(Instant now) {
 
 void Session::send_goodbye() noexcept {
     goodbye_due_ = true;
-    if (link_.has_unsent()) {
+    if (spoken_->has_unsent()) {
         return; // later
     }
     std::array<std::uint8_t, header_size> frame{};
     encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
-    const int error = link_.send({frame.data(), frame.size()}).os_error;
+    const int error = spoken_->send({frame.data(), frame.size()}).os_error;
     goodbye_sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
     goodbye_due_ = !goodbye_sent_;
 }

@@ -9,11 +9,12 @@
 //   greeting   hellos, ledger, by the rules of the side             -> open
 //   open       offers and answers                                   -> ended
 //   ended      no more comes but the events that are left
-// There are two sockets. A thread that is blocked in a read is woken also when the other end reads what was sent from here
-// (unix_write_space, net/unix/af_unix.c). If that end runs on another core, this core wakes up while the answer is being
-// made, which wins a third of a handoff. On the same core it is a switch there and back for nothing, a seventh; so a broker
-// that waits there reads a socket aside, to which it sends nothing. All offers that are unanswered at a time have their
-// answers on the same one. All else, goodbye too, goes over the first.
+// From the ledger on there are two sockets, and each side speaks on one and hears on the other. A thread that is blocked in
+// a read is woken also when the other end reads what was sent from there (unix_write_space, net/unix/af_unix.c), for
+// nothing, which costs a seventh of a handoff. But if the other end runs on another core, that wakes the reader's core while
+// the answer is being made, which wins a third of a handoff. So a broker that is going to wait in a read, and knows that the
+// backend runs on another core, asks for the answer on the socket that it speaks on. All offers that are unanswered at a
+// time are answered on the same one.
 //
 // The hellos: the broker sends its own first, and asked the kernel to identify senders before; so what the backend
 // answers is identified. The backend asked for that before it answered, so the broker's next frame, which brings the
@@ -170,9 +171,11 @@ class Session {
     State state_ = State::dialling;
     transport::Poller poller_;
     Link link_;
-    Link aside_; // answers only, from the ledger on
-    Link *incoming_ = &link_;
-    Link *outgoing_ = &link_;
+    Link aside_;
+    Link *heard_ = &link_;    // what the peer says comes there,
+    Link *spoken_ = &link_;   // and what it hears leaves there; but
+    Link *incoming_ = &link_; // where the answers come,
+    Link *outgoing_ = &link_; // or leave, and where offers do
     Peer peer_;
     bool closing_ = false; // by our close
     bool peer_closing_ = false;

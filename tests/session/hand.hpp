@@ -55,12 +55,13 @@ class Page {
     Word *words_ = nullptr;
 };
 
-// A backend that does nothing by itself. It answers where the broker wanted the answers to its last offers.
+// A backend that does nothing by itself. From the ledger on it hears on the connection and speaks aside, but answers where
+// the broker wanted the answers to its last offers.
 class Backend {
   public:
     explicit Backend(UniqueFd fd) noexcept : connection(std::move(fd)) {}
 
-    int output() const { return answers_aside ? aside.get() : connection.get(); }
+    int output() const { return aside ? aside.get() : connection.get(); }
     void say(const Bytes &bytes) const { write_all(output(), bytes); }
     Received hear() const { return receive_frame(connection.get()); }
     void close() {
@@ -80,7 +81,7 @@ class Backend {
     }
     std::vector<Offer> hear_offers() {
         std::vector<Offer> all = offers_of(hear());
-        answers_aside = (all.at(0).flags & answer_aside) != 0;
+        answers_here = (all.at(0).flags & answer_here) != 0;
         return all;
     }
     Offer hear_offer() {
@@ -101,13 +102,14 @@ class Backend {
         return all;
     }
     void answer(const Offer &offer, std::uint16_t verdict, const std::string &text = "") const {
-        say(Answer{offer.slot, offer.ticket, verdict, text}.framed());
+        write_all(answers_here ? connection.get() : aside.get(),
+                  Answer{offer.slot, offer.ticket, verdict, text}.framed());
     }
 
     UniqueFd connection;
     UniqueFd file;
     UniqueFd aside;
-    bool answers_aside = false;
+    bool answers_here = false;
     std::uint32_t slots = 0;
     Page page;
 
@@ -170,7 +172,7 @@ class BackendScene {
   public:
     static constexpr std::uint32_t slots = 64;
 
-    // send_buffer: of the socket aside, over which the answers to make_offer's offers come, if not 0.
+    // send_buffer: of the socket aside, on which the backend speaks, if not 0.
     explicit BackendScene(const rp_handoff_session_options &options = sized<rp_handoff_session_options>(),
                           int send_buffer = 0)
         : BackendScene(options, SocketPair()) {
@@ -183,7 +185,7 @@ class BackendScene {
         return take_event(receiving);
     }
     void say(const Bytes &bytes, const std::vector<int> &fds = {}) const { send_with(connection.get(), bytes, fds); }
-    Received hear() const { return receive_frame(connection.get()); }
+    Received hear() const { return receive_frame(aside ? aside.get() : connection.get()); }
     void close() {
         connection.reset();
         aside.reset();
@@ -198,7 +200,6 @@ class BackendScene {
     Offer make_offer(std::uint32_t slot = 0) {
         Offer offer;
         offer.slot = slot;
-        offer.flags = answer_aside;
         offer.ticket = ++tickets_;
         offer.correlation_id = offer.ticket;
         offer.token = token_of(static_cast<std::uint8_t>(offer.ticket));
@@ -207,8 +208,8 @@ class BackendScene {
     }
     void send_offer(const Offer &offer, int fd) const { say(frame(offers, 1, offer.item()), {fd}); }
 
-    std::vector<Answer> hear_answers(bool over_aside = true) const {
-        const Received received = receive_frame(over_aside ? aside.get() : connection.get());
+    std::vector<Answer> hear_answers(bool here = false) const {
+        const Received received = receive_frame(here ? connection.get() : aside.get());
         REQUIRE(received.kind == answers);
         Reader reader(received.body);
         std::vector<Answer> all(received.count);

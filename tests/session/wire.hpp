@@ -11,7 +11,7 @@ enum Kind : std::uint8_t { hello = 1, ledger = 2, offers = 3, answers = 4, goodb
 enum Verdict : std::uint16_t { adopted = 1, refused = 2, lost = 3, no_descriptor = 4 };
 constexpr std::uint16_t as_broker = 1;
 constexpr std::uint16_t as_backend = 2;
-constexpr std::uint32_t answer_aside = 4;
+constexpr std::uint32_t answer_here = 4;
 constexpr std::size_t header_size = 8;
 
 class Writer {
