@@ -64,8 +64,13 @@ Ledger::Adoption Ledger::adopt(std::uint32_t slot, std::uint64_t ticket, const T
                                                                                                      : Adoption::lost;
 }
 
+Ledger::Word Ledger::this_core() noexcept {
+    const int core = sched_getcpu();
+    return core < 0 ? 0 : static_cast<Word>(core) + 1;
+}
+
 void Ledger::announce_core() noexcept {
-    const Word core = static_cast<Word>(sched_getcpu() + 1);
+    const Word core = this_core();
     if (at(0).core.load(std::memory_order_relaxed) != core) { // a store would take the line from the broker
         at(0).core.store(core, std::memory_order_relaxed);
     }
@@ -73,7 +78,7 @@ void Ledger::announce_core() noexcept {
 
 bool Ledger::backend_is_elsewhere() noexcept {
     const Word core = at(0).core.load(std::memory_order_relaxed);
-    return core != 0 && core != static_cast<Word>(sched_getcpu() + 1);
+    return core != 0 && core != this_core();
 }
 
 void Ledger::refuse(std::uint32_t slot, std::uint64_t ticket) noexcept {

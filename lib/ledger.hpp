@@ -62,7 +62,7 @@ class Ledger {
         std::atomic<Word> word;
         std::atomic<Word> token[2];
         std::atomic<Word> sent;  // in the first slot
-        std::atomic<Word> core;  // in the first slot: its number + 1
+        std::atomic<Word> core;  // in the first slot: its number + 1, or 0
         std::uint8_t unused[24]; // each slot has a cache line of its own
     };
     static_assert(std::atomic<Word>::is_always_lock_free, "a lock in shared memory would let a peer stop us");
@@ -72,6 +72,7 @@ class Ledger {
         : memory_(std::move(memory)), slots_(slots), file_(std::move(file)) {}
 
     static constexpr Word word_of(std::uint64_t ticket, State state) noexcept { return ticket << 3U | state; }
+    static Word this_core() noexcept; // its number + 1; 0: not known
     Slot &at(std::uint32_t slot) noexcept { return static_cast<Slot *>(memory_.address())[slot]; }
 
     SharedMemory memory_;

@@ -232,21 +232,25 @@ Instant Session::next_deadline() noexcept {
     return told_until_ = wake_at();
 }
 
+// Until the reader has read, or this thread's own time has come: the reader may be gone for longer.
+Instant Session::await_reader(Lock &lock, Instant until) {
+    ++waiters_;
+    waiters_until_ = std::max(waiters_until_, until);
+    if (until == end_of_time || !time_.is_real()) {
+        readable_.wait(lock);
+    } else {
+        readable_.wait_until(lock, to_steady(until));
+    }
+    --waiters_;
+    lock.unlock();
+    const Instant now = time_.now();
+    lock.lock();
+    return now;
+}
+
 Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     if (reading_) {
-        ++waiters_;
-        waiters_until_ = std::max(waiters_until_, until);
-        // The reader may be gone for longer than this thread's own time.
-        if (until == end_of_time || !time_.is_real()) {
-            readable_.wait(lock);
-        } else {
-            readable_.wait_until(lock, to_steady(until));
-        }
-        --waiters_;
-        lock.unlock();
-        const Instant now = time_.now();
-        lock.lock();
-        return now;
+        return await_reader(lock, until);
     }
     reading_ = true;
     const bool control = reads_control();

@@ -206,6 +206,7 @@ class Session {
     bool watch(const Link &link, transport::Poller::Id id, Watch &watched) noexcept;
     void send_goodbye() noexcept;
     void read_now(Instant now);
+    Instant await_reader(Lock &lock, Instant until);
     void nudge() noexcept;
     void wake_sleepers() noexcept;
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }

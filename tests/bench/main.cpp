@@ -1,5 +1,4 @@
-// bench SCENARIO [--rounds N] [--samples N] [--pinned]: measures one family of rows, and prints JSON records, one on
-// each line.
+// bench SCENARIO [--rounds N] [--samples N]: measures one family of rows, and prints JSON records, one on each line.
 // tests/bench/run runs them all and says what they amount to.
 #include <csignal>
 #include <cstdio>
@@ -23,7 +22,7 @@ constexpr Scenario scenarios[] = {
 };
 
 int complain() {
-    std::fprintf(stderr, "usage: bench SCENARIO [--rounds N] [--samples N] [--pinned]\nscenarios:");
+    std::fprintf(stderr, "usage: bench SCENARIO [--rounds N] [--samples N]\nscenarios:");
     for (const Scenario &scenario : scenarios) {
         std::fprintf(stderr, " %s", scenario.name);
     }
@@ -39,7 +38,6 @@ std::uint32_t number(const char *text) {
 bool parse(Settings &settings, int argc, char **argv) {
     const option options[] = {{"rounds", required_argument, nullptr, 'r'},
                               {"samples", required_argument, nullptr, 's'},
-                              {"pinned", no_argument, nullptr, 'p'},
                               {nullptr, 0, nullptr, 0}};
     for (int given = 0; (given = getopt_long(argc, argv, "", options, nullptr)) != -1;) {
         switch (given) {
@@ -48,9 +46,6 @@ bool parse(Settings &settings, int argc, char **argv) {
             break;
         case 's':
             settings.samples = number(optarg);
-            break;
-        case 'p':
-            settings.pinned = true;
             break;
         default:
             return false;
@@ -69,9 +64,6 @@ int main(int argc, char **argv) {
     std::signal(SIGPIPE, SIG_IGN);
     for (const Scenario &scenario : scenarios) {
         if (std::strcmp(scenario.name, argv[optind]) == 0) {
-            if (settings.pinned) {
-                pin_to_one_core();
-            }
             scenario.run(settings);
             return 0;
         }

@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <sched.h>
 #include <unistd.h>
 
 namespace rp::bench {
@@ -43,19 +42,6 @@ std::uint64_t cpu_ns(pid_t pid) {
     return nanoseconds(time);
 }
 
-void pin_to_one_core() {
-    cpu_set_t allowed;
-    must(sched_getaffinity(0, sizeof allowed, &allowed) == 0, "sched_getaffinity");
-    int last = CPU_SETSIZE - 1; // the first one serves most interrupts
-    while (last > 0 && !CPU_ISSET(last, &allowed)) {
-        last--;
-    }
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(last, &one);
-    must(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
-}
-
 void Side::end_round() {
     rp_handoff_latency_summary summary{};
     summary.struct_size = sizeof summary;
@@ -89,10 +75,9 @@ std::string Side::json() const {
 }
 
 void print_record(const std::string &row, const Settings &settings, const Side &ours, const Side &reference) {
-    std::printf("{\"row\": \"%s\", \"pinning\": \"%s\", \"rounds\": %u, \"samples\": %u, \"ours\": %s, "
+    std::printf("{\"row\": \"%s\", \"rounds\": %u, \"samples\": %u, \"ours\": %s, "
                 "\"reference\": %s}\n",
-                row.c_str(), settings.pinned ? "one core" : "unpinned", settings.rounds, settings.samples,
-                ours.json().c_str(), reference.json().c_str());
+                row.c_str(), settings.rounds, settings.samples, ours.json().c_str(), reference.json().c_str());
     std::fflush(stdout);
 }
 

@@ -1,4 +1,4 @@
-// What every benchmark program needs: the clocks, pinning, and one side of a comparison, which ends as a JSON record on
+// What every benchmark program needs: the clocks, and one side of a comparison, which ends as a JSON record on
 // standard output. Nothing here judges a time: tests/bench/run does, with the records of all rounds before it.
 #pragma once
 
@@ -14,7 +14,6 @@ namespace rp::bench {
 struct Settings {
     std::uint32_t rounds = 10;    // ours and the reference take turns within each
     std::uint32_t samples = 1000; // of each side, in a round
-    bool pinned = false;          // all processes on one core; otherwise the scheduler chooses
 };
 
 // Ends the program: a benchmark in which anything failed has measured nothing.
@@ -30,9 +29,6 @@ std::uint64_t now_ns();
 
 // User and system time of a process so far; 0: of this one.
 std::uint64_t cpu_ns(pid_t pid = 0);
-
-// This process, and those that it will start, on one core.
-void pin_to_one_core();
 
 // One side of a comparison.
 class Side {

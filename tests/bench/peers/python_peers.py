@@ -221,7 +221,7 @@ def main(path, rounds, samples):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     for other in others:
-        print(json.dumps({"row": "peers", "pinning": "unpinned", "rounds": rounds, "samples": samples,
+        print(json.dumps({"row": "peers", "rounds": rounds, "samples": samples,
                           "ours": ours.json(), "reference": other.json()}))
 
 
