@@ -56,6 +56,9 @@ std::size_t Link::wanted(std::size_t &from) noexcept {
     if (have > 0) {
         const Result<Header> header = decode_header({received_.get() + begin_, have}, capacity_);
         whole = header ? header_size + header->length : header_size;
+        if (have >= whole) {
+            return 0; // there is a frame already, or what cannot be one
+        }
         if (begin_ + whole > capacity_) {
             std::memmove(received_.get(), received_.get() + begin_, have);
             begin_ = 0;
@@ -71,6 +74,9 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     const std::size_t length = wanted(from);
     std::uint8_t *const to = received_.get() + from;
     const bool at_frame = from == begin_;
+    if (length == 0) {
+        return {Got::failed, Status::protocol, 0};
+    }
     transport::Moved moved;
     if (!with_control) {
         moved = transport::receive_bytes(socket(), to, length, wait);

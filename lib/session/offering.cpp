@@ -86,7 +86,7 @@ Status Offering::on_greeting(const Link::Frame &frame) {
     }
     ledger_->close_file();
     aside_.set_socket(std::move(aside->ours));
-    heard_ = incoming_ = &aside_;
+    incoming_ = &aside_;
     peer_.max_in_flight = std::min(slot_count_, hello->max_in_flight);
     return opened();
 }
@@ -195,15 +195,8 @@ Result<std::uint64_t> Offering::submit(const Submission &submission, Instant now
     if (!index) {
         return Failure(index.error());
     }
-    await_answers(aside_);
+    answers_here_ = false;
     return slots_[*index].ticket;
-}
-
-// From now on, if that can be: all that are unanswered have theirs on the same socket.
-void Offering::await_answers(Link &link) noexcept {
-    if (ledger_ && unanswered_ == 0) {
-        incoming_ = &link;
-    }
 }
 
 void Offering::send_submitted() {
@@ -219,7 +212,7 @@ Result<Broker::Report> Offering::execute(const Submission &submission) {
     }
     Waiter waiter;
     slots_[*index].waiter = &waiter;
-    await_answers(ledger_ && ledger_->backend_is_elsewhere() ? link_ : aside_);
+    answers_here_ = ledger_ && ledger_->backend_is_elsewhere();
     for (;;) {
         advance(now);
         if (waiter.done) {
@@ -281,6 +274,7 @@ void Offering::conclude(Index i, const Step &event, Instant now, std::string_vie
         slot.waiter->report = {report_of(slot), slot.correlation_id, slot.elapsed};
         slot.waiter->done = true;
         slot.waiter = nullptr;
+        wake_reader();
     } else {
         slot.event = true;
         events_.push_back(i);

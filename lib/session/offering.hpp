@@ -109,10 +109,9 @@ class Offering final : public Session {
     Status check(const Submission &submission) const noexcept;
     Result<Index> place(const Submission &submission, const Broker::Lease &lease, int fd);
     Result<Index> begin_handoff(const Submission &submission, Instant now, Lock &lock);
-    void await_answers(Link &link) noexcept;
     void set_timer(Index i) noexcept;
     bool send_batch(std::size_t most, Instant now);
-    std::size_t encode_batch(std::size_t most, std::size_t &bytes) noexcept;
+    std::size_t encode_batch(std::size_t most, std::uint32_t flags, std::size_t &bytes) noexcept;
     void batch_left(std::size_t count, bool whole) noexcept;
     void fail_first(int os_error, Instant now) noexcept;
     void all_has_left() noexcept;
@@ -139,10 +138,11 @@ class Offering final : public Session {
     std::uint32_t unanswered_ = 0; // sending or sent, or ended without an answer: what may lie in the backend's queue
     std::uint64_t tickets_ = 0;
     std::size_t queued_bytes_ = 0;
-    bool blocked_ = false;   // the socket took nothing
-    bool violated_ = false;  // the ledger holds what nobody may have written
-    InFlight::Place place_;  // for what is left behind
-    std::uint64_t sent_ = 0; // offers of which something has left
+    bool answers_here_ = false; // is what the next offers ask, if they can
+    bool blocked_ = false;      // the socket took nothing
+    bool violated_ = false;     // the ledger holds what nobody may have written
+    InFlight::Place place_;     // for what is left behind
+    std::uint64_t sent_ = 0;    // offers of which something has left
     std::uint64_t submitted_ = 0;
     std::uint64_t completed_ = 0;
     std::uint64_t fallbacks_ = 0;

@@ -25,11 +25,14 @@ void Offering::pump(Instant now) {
 // False if the socket takes nothing now.
 bool Offering::send_batch(std::size_t most, Instant now) {
     std::size_t bytes = 0;
-    const std::size_t count = encode_batch(std::min<std::size_t>(most, peer_.max_in_flight - unanswered_), bytes);
+    Link *const answers = unanswered_ > 0 ? incoming_ : answers_here_ ? &link_ : &aside_;
+    const std::size_t count = encode_batch(std::min<std::size_t>(most, peer_.max_in_flight - unanswered_),
+                                           answers == &link_ ? Offer::answer_here : 0U, bytes);
     const transport::Sent sent = link_.send(fds_.data(), count, pieces_.data(), piece_count_);
     explicit_bzero(scratch_.data(), header_size + count * Offer::fixed_size); // tokens are among it
     switch (sent.os_error) {
     case 0:
+        incoming_ = answers;
         batch_left(count, sent.bytes == bytes);
         ledger_->announce_sent(sent_ += count);
         return true;
@@ -51,19 +54,19 @@ bool Offering::send_batch(std::size_t most, Instant now) {
     return true;
 }
 
-// The first of the queue as one frame, their words in the ledger; how many. The frame's size in `bytes`.
-std::size_t Offering::encode_batch(std::size_t most, std::size_t &bytes) noexcept {
+// The first of the queue as one frame, their words in the ledger; how many. `flags` are of all, the frame's size is in
+// `bytes`.
+std::size_t Offering::encode_batch(std::size_t most, std::uint32_t flags, std::size_t &bytes) noexcept {
     std::uint8_t *out = scratch_.data() + header_size;
     std::uint8_t *piece = scratch_.data();
     std::size_t count = 0;
-    const std::uint32_t way = incoming_ == &link_ ? Offer::answer_here : 0U;
     piece_count_ = 0;
     bytes = header_size;
     for (Index i = queue_.first(); i != no_index && count < most; i = queue_.after(i)) {
         Slot &slot = slots_[i];
         const std::uint8_t *const data = slot.payload.data();
         const Offer offer{i,
-                          (slot.ready_follows ? Offer::ready_follows : 0U) | way,
+                          (slot.ready_follows ? Offer::ready_follows : 0U) | flags,
                           slot.ticket,
                           slot.correlation_id,
                           slot.token,

@@ -71,7 +71,7 @@ Status Receiving::on_ledger(const Link::Frame &frame) {
         return Status::protocol;
     }
     aside_.set_socket(std::move(aside));
-    spoken_ = outgoing_ = &aside_;
+    speak_on(aside_);
     ledger_.emplace(std::move(*ledger));
     peer_.max_in_flight = std::min(place_count_, their_in_flight_);
     return opened();
@@ -120,7 +120,7 @@ Status Receiving::receive_offer(const Offer &offer) {
     }
     ++offers_;
     more_ = more_ || (offer.flags & Offer::more) != 0;
-    outgoing_ = (offer.flags & Offer::answer_here) != 0 ? &link_ : &aside_;
+    speak_on((offer.flags & Offer::answer_here) != 0 ? link_ : aside_);
     UniqueFd fd = link_.beside().descriptors.take();
     const std::size_t size = offer.metadata.size() + offer.early.size() + offer.prologue.size();
     const Index i = free_.first();
@@ -274,11 +274,11 @@ void Receiving::release(Index i) noexcept {
     const bool sends = !draining_;
     const bool stalled = stalled_;
     lock.unlock();
-    if (sends) {
-        flush();
-    }
     if (stalled) {
         resume();
+    }
+    if (sends || stalled) {
+        flush();
     }
 }
 

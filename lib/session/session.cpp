@@ -44,11 +44,8 @@ void Session::advance(Instant now) {
 }
 
 void Session::read_now(Instant now) {
-    if (incoming_ != heard_) {
-        handle(*incoming_, incoming_->read(false, false), now);
-    }
     for (int reads = 0; reads < reads_at_once && has_outlet() && !stalled_; ++reads) {
-        handle(*heard_, heard_->read(false, reads_control()), now);
+        handle(*incoming_, incoming_->read(false, reads_control()), now);
         if (!reads_again()) {
             return;
         }
@@ -172,20 +169,36 @@ void Session::close_if_done(Instant now) {
     }
 }
 
+void Session::speak_on(Link &link) noexcept {
+    if (outgoing_ != &link) {
+        outgoing_ = &link;
+        goodbye_sent_ = false; // once more, if it was
+    }
+}
+
 void Session::send_goodbye() noexcept {
     goodbye_due_ = true;
-    if (spoken_->has_unsent()) {
+    if (outgoing_->has_unsent()) {
         return; // later
     }
     std::array<std::uint8_t, header_size> frame{};
     encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
-    const int error = spoken_->send({frame.data(), frame.size()}).os_error;
+    const int error = outgoing_->send({frame.data(), frame.size()}).os_error;
     goodbye_sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
     goodbye_due_ = !goodbye_sent_;
 }
 
 void Session::announce() noexcept {
     if (!inside_) {
+        nudge();
+    }
+    if (waiters_ > 0) {
+        readable_.notify_all();
+    }
+}
+
+void Session::wake_reader() noexcept {
+    if (reading_) {
         nudge();
     }
     if (waiters_ > 0) {

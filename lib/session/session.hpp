@@ -9,12 +9,13 @@
 //   greeting   hellos, ledger, by the rules of the side             -> open
 //   open       offers and answers                                   -> ended
 //   ended      no more comes but the events that are left
-// From the ledger on there are two sockets, and each side speaks on one and hears on the other. A thread that is blocked in
-// a read is woken also when the other end reads what was sent from there (unix_write_space, net/unix/af_unix.c), for
-// nothing, which costs a seventh of a handoff. But if the other end runs on another core, that wakes the reader's core while
-// the answer is being made, which wins a third of a handoff. So a broker that is going to wait in a read, and knows that the
-// backend runs on another core, asks for the answer on the socket that it speaks on. All offers that are unanswered at a
-// time are answered on the same one.
+// From the ledger on there are two sockets, and the backend speaks on the one or the other, as the last offer asked. A
+// thread that is blocked in a read is woken also when the other end reads what was sent from there (unix_write_space,
+// net/unix/af_unix.c), for nothing, which costs a seventh of a handoff; so the broker hears on a socket aside, on which it
+// says nothing. But if the backend runs on another core, that wakes the broker's core while the answer is being made, which
+// wins a third of a handoff; so a broker that is going to wait in a read for such a backend asks for the answer on the
+// first socket. It changes its mind only when it has all answers and with an offer that leaves, so that it hears on one
+// socket at a time. A goodbye that may have been said on the other one is said again.
 //
 // The hellos: the broker sends its own first, and asked the kernel to identify senders before; so what the backend
 // answers is identified. The backend asked for that before it answered, so the broker's next frame, which brings the
@@ -157,6 +158,8 @@ class Session {
     Status opened() noexcept;                   // ok, system
     void end(Status why, Instant now) noexcept; // once
     void announce() noexcept;                   // there is an event
+    void wake_reader() noexcept;                // there may be something for a thread that waits
+    void speak_on(Link &link) noexcept;
     // One round of waiting, unlocked; reads what comes. Answers the time. direct: in recvmsg(2).
     // inside: the caller looks for events by itself.
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
@@ -172,10 +175,8 @@ class Session {
     transport::Poller poller_;
     Link link_;
     Link aside_;
-    Link *heard_ = &link_;    // what the peer says comes there,
-    Link *spoken_ = &link_;   // and what it hears leaves there; but
-    Link *incoming_ = &link_; // where the answers come,
-    Link *outgoing_ = &link_; // or leave, and where offers do
+    Link *incoming_ = &link_; // the one of them where the peer speaks
+    Link *outgoing_ = &link_; // the one where this side does
     Peer peer_;
     bool closing_ = false; // by our close
     bool peer_closing_ = false;

@@ -17,7 +17,7 @@ Result<int> Session::fd() noexcept {
 }
 
 bool Session::needs_room(const Link &link) const noexcept {
-    return link.has_unsent() || (&link == outgoing_ && wants_output()) || (&link == spoken_ && goodbye_due_);
+    return link.has_unsent() || (&link == outgoing_ && (wants_output() || goodbye_due_));
 }
 
 void Session::watch_or_end() noexcept {
@@ -34,8 +34,7 @@ bool Session::watch() noexcept {
 // a fiftieth of a handoff, and not while a frame has to wait; output while something could not be sent. What is not wanted
 // is not in the set either: epoll(7) reports a hang-up also to who did not ask.
 bool Session::watch(const Link &link, transport::Poller::Id id, Watch &watched) noexcept {
-    const bool read = &link == heard_ || &link == incoming_;
-    const Watch wanted{read && asked_ && !stalled_, needs_room(link)};
+    const Watch wanted{&link == incoming_ && asked_ && !stalled_, needs_room(link)};
     if (wanted == watched) {
         return true;
     }

@@ -3,6 +3,7 @@
 #include "../e2e/raw_broker.hpp"
 #include "interpose.hpp"
 #include "shortage.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -70,7 +71,7 @@ TEST_CASE("the while is 50 ms, to the nanosecond, in which the loop has nothing 
 }
 
 TEST_CASE("a backend that is really out of descriptors recovers when there are some again" *
-          doctest::test_suite(kernel_limits)) {
+          doctest::test_suite(not_under_valgrind)) {
     Listening backend;
     CHECK(wait_a_second(backend.backend) == RP_HANDOFF_ERR_TIMED_OUT); // nobody is there yet
     RawBroker broker(backend.path);

@@ -4,6 +4,7 @@
 #include "../e2e/process.hpp"
 #include "arrived.hpp"
 #include "shortage.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -81,7 +82,7 @@ TEST_CASE("a dial that finds no place in the backlog ends at the deadline, not b
 
 TEST_CASE(
     "a user with too many descriptors in flight is told so, keeps the connection, and can go on when they are read" *
-    doctest::test_suite(kernel_limits)) {
+    doctest::test_suite(not_under_valgrind)) {
     const SocketPair lake;
     Child broker([&](const Wire &) {
         if (geteuid() == 0) {
@@ -102,7 +103,7 @@ TEST_CASE(
 }
 
 TEST_CASE("callers with sockets of their own learn of too many descriptors in flight from errno" *
-          doctest::test_suite(kernel_limits)) {
+          doctest::test_suite(not_under_valgrind)) {
     const SocketPair lake;
     Child sender([&](const Wire &) {
         if (geteuid() == 0) {

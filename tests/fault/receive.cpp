@@ -3,6 +3,7 @@
 #include "../e2e/raw_broker.hpp"
 #include "interpose.hpp"
 #include "shortage.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -227,7 +228,7 @@ TEST_CASE("what the kernel adds to each message of a socket with SO_PASSCRED and
 }
 
 TEST_CASE("a backend that is out of descriptors drops the offer, closes everything, and takes the next" *
-          doctest::test_suite(kernel_limits)) {
+          doctest::test_suite(not_under_valgrind)) {
     const Listening backend;
     RawBroker unlucky(backend.path);
     CHECK(take_offer(backend.backend) == nullptr); // it is accepted
@@ -297,7 +298,7 @@ TEST_CASE("callers with sockets of their own get exactly one descriptor, or none
 }
 
 TEST_CASE("callers with sockets of their own who are out of descriptors get none and the reason, and then the next" *
-          doctest::test_suite(kernel_limits)) {
+          doctest::test_suite(not_under_valgrind)) {
     const SocketPair pair;
     const ClientConnection client;
     UniqueFd fd;

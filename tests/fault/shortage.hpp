@@ -28,10 +28,6 @@ inline void send_message(int connection, const Bytes &bytes, int fd, std::size_t
     REQUIRE(sendmsg(connection, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
 }
 
-// The suite of cases in which the kernel refuses for want of descriptors. Valgrind has a limit of its own in the place of
-// RLIMIT_NOFILE, of which the kernel does not know, so they are left out there.
-constexpr const char *kernel_limits = "kernel limits";
-
 // The lowest numbers are taken, and no more are to be had, while this lives.
 class NoMoreDescriptors {
   public:

@@ -4,6 +4,7 @@
 
 #include "descriptors.hpp"
 #include "hand.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -114,7 +115,8 @@ TEST_CASE("a child that destroys what it inherited closes its copies of the desc
     CHECK(rp_handoff_offer_refuse(given.offer.get(), nullptr) == RP_HANDOFF_OK);
 }
 
-TEST_CASE("a child can destroy sessions in which threads of its parent wait, and they go on") {
+TEST_CASE("a child can destroy sessions in which threads of its parent wait, and they go on" *
+          doctest::test_suite(not_under_valgrind)) {
     Joined joined;
     std::thread waiting([&] {
         while (await_event(joined.receiving).kind != RP_HANDOFF_EVENT_CLOSED) {

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "hand.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -123,8 +124,8 @@ TEST_CASE("who passes a connection on to another user is not who speaks over it"
     CHECK(event.status == RP_HANDOFF_ERR_PEER_REJECTED);
 }
 
-TEST_CASE(
-    "too many descriptors in flight for a user are a fallback, and the session goes on when there is room again") {
+TEST_CASE("too many descriptors in flight for a user are a fallback, and the session goes on when there is room again" *
+          doctest::test_suite(not_under_valgrind)) {
     Child child([](const Wire &) {
         become(another);
         Setup setup;

@@ -114,7 +114,7 @@ TEST_CASE("a backend that has adopted owns the connection, also if its answer ne
     hand::Scene scene;
     ClientConnection client;
     auto submission = submission_of(client.fd.get());
-    submission.timeout_ns = 1'000'000;
+    submission.timeout_ns = 200'000'000;
     submit(scene.offering, submission);
     client.fd.release();
     const hand::Offer offer = scene.backend.hear_offer();

@@ -2,6 +2,7 @@
 // else.
 #include "../fault/shortage.hpp"
 #include "hand.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -107,7 +108,8 @@ TEST_CASE("a pidfd can be demanded, and where there is none nobody is let in") {
     }
 }
 
-TEST_CASE("where no descriptor is left for a pidfd the session opens without, unless it is demanded") {
+TEST_CASE("where no descriptor is left for a pidfd the session opens without, unless it is demanded" *
+          doctest::test_suite(not_under_valgrind)) {
     for (const bool demanded : {false, true}) {
         const Broker broker = make_broker();
         SocketPair pair;

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "session.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -110,14 +111,16 @@ __attribute__((noinline)) void hand_over(const Joined &joined, int how) {
 
 } // namespace
 
-TEST_CASE("a token that is in use is found in memory, so that one which is not found is not there") {
+TEST_CASE("a token that is in use is found in memory, so that one which is not found is not there" *
+          doctest::test_suite(not_under_valgrind)) {
     const Secretive side;
     ClientConnection client;
     submit(side.joined->offering, client);
     CHECK(tokens_in_memory() > 0);
 }
 
-TEST_CASE("of a handoff that was revoked, adopted or refused no token is left in memory") {
+TEST_CASE("of a handoff that was revoked, adopted or refused no token is left in memory" *
+          doctest::test_suite(not_under_valgrind)) {
     for (const int how : {0, 1, 2}) {
         CAPTURE(how);
         const Secretive side;
@@ -126,7 +129,8 @@ TEST_CASE("of a handoff that was revoked, adopted or refused no token is left in
     }
 }
 
-TEST_CASE("of a session that ended in the middle no token is left in memory") {
+TEST_CASE("of a session that ended in the middle no token is left in memory" *
+          doctest::test_suite(not_under_valgrind)) {
     {
         const Secretive side;
         ClientConnection client;

@@ -4,6 +4,7 @@
 
 #include "../fault/shortage.hpp"
 #include "hand.hpp"
+#include "valgrind.hpp"
 
 using namespace rp::test;
 
@@ -216,7 +217,8 @@ TEST_CASE("descriptors where none belong, too many or too few, end the session, 
     }
 }
 
-TEST_CASE("a batch of which this process can take a part keeps that, and refuses the rest item by item") {
+TEST_CASE("a batch of which this process can take a part keeps that, and refuses the rest item by item" *
+          doctest::test_suite(not_under_valgrind)) {
     hand::BackendScene scene;
     Batch batch(scene, 5);
     scene.say(batch.framed(), batch.fds());
@@ -264,7 +266,8 @@ TEST_CASE("a batch of which this process can take a part keeps that, and refuses
     CHECK(statistics(scene.receiving).refused == 3);
 }
 
-TEST_CASE("a broker whose backend is out of descriptors hears which of its offers came without, and owns those") {
+TEST_CASE("a broker whose backend is out of descriptors hears which of its offers came without, and owns those" *
+          doctest::test_suite(not_under_valgrind)) {
     Joined joined;
     std::vector<ClientConnection> clients(3);
     std::vector<rp_handoff_submission> items;
@@ -288,7 +291,8 @@ TEST_CASE("a broker whose backend is out of descriptors hears which of its offer
     CHECK(statistics(joined.receiving).refused == 3);
 }
 
-TEST_CASE("a backend that can take no descriptor for the ledger says so by its end") {
+TEST_CASE("a backend that can take no descriptor for the ledger says so by its end" *
+          doctest::test_suite(not_under_valgrind)) {
     SocketPair pair;
     const Session receiving = receive_over(std::move(pair.b));
     hand::Hello own;

@@ -10,7 +10,7 @@ using namespace rp::test;
 
 namespace {
 
-constexpr std::uint64_t a_moment = 20'000'000;
+constexpr std::uint64_t a_moment = 200'000'000;
 
 // Runs in a thread of its own until joined, by the destructor at the latest.
 class Thread {

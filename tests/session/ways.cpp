@@ -10,7 +10,7 @@ using namespace rp::test;
 namespace {
 
 constexpr std::size_t core_word = 4; // of the page
-constexpr std::uint64_t a_moment = 20'000'000;
+constexpr std::uint64_t a_moment = 200'000'000;
 
 // Keeps this process where it is, and says in the backend's name that it is there too, or not.
 void place_backend(const hand::Scene &scene, bool elsewhere) {
@@ -133,19 +133,51 @@ TEST_CASE("a backend that goes ends the wait of a broker that reads where it off
     CHECK(event.status == RP_HANDOFF_ERR_CLOSED);
 }
 
-TEST_CASE("a goodbye that came aside is seen after a handoff that was answered there") {
-    hand::Scene scene;
-    place_backend(scene, true);
-    scene.backend.say(hand::frame(hand::goodbye, 0, {}));
-    Executing executing(scene);
-    const hand::Offer offer = scene.backend.hear_offer();
-    CHECK(asks_for_answer_here(offer));
-    adopt(scene, offer);
-    CHECK(executing.outcome().ownership == RP_HANDOFF_OWNER_BACKEND);
-    CHECK(scene.next_event().kind == RP_HANDOFF_EVENT_CLOSING);
+TEST_CASE("a goodbye is heard where the answers come") {
+    for (const bool elsewhere : {true, false}) {
+        hand::Scene scene;
+        place_backend(scene, elsewhere);
+        Executing executing(scene);
+        adopt(scene, scene.backend.hear_offer());
+        CHECK(executing.outcome().ownership == RP_HANDOFF_OWNER_BACKEND);
+        write_all(elsewhere ? scene.backend.connection.get() : scene.backend.aside.get(),
+                  hand::frame(hand::goodbye, 0, {}));
+        CHECK(scene.next_event().kind == RP_HANDOFF_EVENT_CLOSING);
+    }
 }
 
-TEST_CASE("a backend answers each offer the way that it asks for, and says goodbye aside") {
+TEST_CASE("a broker that only executes hears the goodbye of a backend elsewhere, whenever it was said") {
+    for (const bool was_heard_of : {true, false}) {
+        Joined joined;
+        for (int handoffs = was_heard_of ? 3 : 0; handoffs >= 0; --handoffs) {
+            if (handoffs == 0) {
+                CHECK(rp_handoff_session_close(joined.receiving.get()) == RP_HANDOFF_OK);
+            }
+            ClientConnection client;
+            std::thread backend([&] { // on whichever core
+                const Event event = await_event(joined.receiving);
+                if (event.kind == RP_HANDOFF_EVENT_OFFER) {
+                    accept_offer(event.offer);
+                    take_event(joined.receiving);
+                }
+            });
+            const auto submission = submission_of(client.fd.get());
+            auto outcome = sized<rp_handoff_outcome>();
+            const std::int32_t status = rp_handoff_session_execute(joined.offering.get(), &submission, &outcome);
+            CHECK((status == RP_HANDOFF_OK || (handoffs == 0 && status == RP_HANDOFF_ERR_CLOSED)));
+            if (status != RP_HANDOFF_OK) {
+                CHECK(rp_handoff_session_close(joined.offering.get()) == RP_HANDOFF_OK);
+            }
+            backend.join();
+        }
+        ClientConnection client; // the goodbye came with the last answer at the latest
+        const auto submission = submission_of(client.fd.get());
+        auto outcome = sized<rp_handoff_outcome>();
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_ERR_CLOSED);
+    }
+}
+
+TEST_CASE("a backend speaks where the last offer asked for it, and repeats its goodbye there") {
     hand::BackendScene scene;
     for (const bool here : {true, false, true, true, false}) {
         ClientConnection client;
@@ -158,14 +190,49 @@ TEST_CASE("a backend answers each offer the way that it asks for, and says goodb
         CHECK(is_readable(scene.connection.get()) == here);
         CHECK(scene.hear_answers(here) == std::vector<hand::Answer>{{offer.slot, offer.ticket, hand::adopted, ""}});
     }
-    ClientConnection client;
-    hand::Offer offer = scene.make_offer();
-    offer.flags = hand::answer_here;
-    scene.send_offer(offer, client.fd.get());
-    const Event event = scene.next_event();
     CHECK(rp_handoff_session_close(scene.receiving.get()) == RP_HANDOFF_OK);
     CHECK(scene.hear().kind == hand::goodbye);
-    CHECK_FALSE(is_readable(scene.connection.get()));
+    bool was_here = false;
+    for (const bool here : {false, true, true, false}) {
+        const ClientConnection client;
+        hand::Offer offer = scene.make_offer();
+        offer.flags = here ? hand::answer_here : 0;
+        scene.send_offer(offer, client.fd.get());
+        const Event event = scene.next_event();
+        CHECK(rp_handoff_offer_refuse(event.offer.get(), "no") == RP_HANDOFF_OK);
+        CHECK(take_event(scene.receiving).kind == 0);
+        std::vector<std::uint8_t> heard;
+        while (is_readable(here ? scene.connection.get() : scene.aside.get())) {
+            heard.push_back(hand::receive_frame(here ? scene.connection.get() : scene.aside.get()).kind);
+        }
+        CHECK(std::count(heard.begin(), heard.end(), hand::answers) == 1);
+        CHECK(std::count(heard.begin(), heard.end(), hand::goodbye) == (here != was_here ? 1 : 0));
+        CHECK(heard.size() == (here != was_here ? 2 : 1));
+        was_here = here;
+    }
+}
+
+TEST_CASE("more garbage than fits is the end of the session, on either socket, and of nothing else") {
+    for (const bool elsewhere : {true, false}) {
+        hand::Scene scene;
+        place_backend(scene, elsewhere);
+        Executing executing(scene);
+        scene.backend.hear_offer();
+        const Bytes garbage(100'000, 0xEE);
+        const int heard = elsewhere ? scene.backend.connection.get() : scene.backend.aside.get();
+        const int other = elsewhere ? scene.backend.aside.get() : scene.backend.connection.get();
+        for (const int socket : {other, heard}) {
+            CHECK(send(socket, garbage.data(), garbage.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0);
+        }
+        CHECK(executing.outcome().ownership == RP_HANDOFF_OWNER_BROKER);
+        for (int i = 0; i < 3; ++i) {
+            process(scene.offering);
+            CHECK(rp_handoff_session_wait(scene.offering.get(), 0) >= 0);
+        }
+        const Event event = take_event(scene.offering);
+        CHECK(event.kind == RP_HANDOFF_EVENT_CLOSED);
+        CHECK(event.status == RP_HANDOFF_ERR_PROTOCOL);
+    }
 }
 
 TEST_CASE("answers of either way that the socket does not take follow when it does") {
