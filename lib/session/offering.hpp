@@ -14,6 +14,7 @@
 #include "../broker.hpp"
 #include "../frame_buffer.hpp"
 #include "../ledger.hpp"
+#include "../single_threaded.hpp"
 #include "chain.hpp"
 #include "session.hpp"
 
@@ -103,7 +104,8 @@ class Offering final : public Session {
     bool is_done() const noexcept override { return undecided_ == 0; }
     bool is_first_to_end() const noexcept override { return true; }
     bool reads_control() const noexcept override { return state_ == State::greeting; }
-    bool may_block_in_read() const noexcept override { return false; } // another thread's submit brings a deadline
+    // Another thread's call may bring a deadline, or an event.
+    bool may_block_in_read() const noexcept override { return is_single_threaded() && !blocked_; }
     Statistics count() const noexcept override;
 
     Status check(const Submission &submission) const noexcept;

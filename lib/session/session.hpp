@@ -165,6 +165,7 @@ class Session {
     Instant pause(Lock &lock, Instant until, bool direct, bool inside);
     void advance(Instant now);
     Instant wake_at() const noexcept;
+    bool is_watched() const noexcept { return fd_given_; } // by a loop of the caller's
 
     void resume(); // without the lock: a frame that had to wait may go on
 
