@@ -35,10 +35,9 @@ class CancellationOff {
     int before_ = PTHREAD_CANCEL_ENABLE;
 };
 
-// Runs the body of an entry point, which answers a Status or a number that is not negative.
+// Runs a part of an entry point, which answers a Status or a number that is not negative.
 template <class Body>
-std::int32_t guarded(Body body) noexcept {
-    const CancellationOff off;
+std::int32_t walled(Body body) noexcept {
     try {
         return static_cast<std::int32_t>(body());
     } catch (const std::bad_alloc &) {
@@ -46,6 +45,13 @@ std::int32_t guarded(Body body) noexcept {
     } catch (...) {
         return RP_HANDOFF_ERR_INTERNAL;
     }
+}
+
+// Runs the body of an entry point.
+template <class Body>
+std::int32_t guarded(Body body) noexcept {
+    const CancellationOff off;
+    return walled(body);
 }
 
 // Runs a callback of the caller's, which may come from a language that throws through it.

@@ -281,7 +281,7 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
             const auto *const item = reinterpret_cast<const rp_handoff_submission *>(
                 reinterpret_cast<const unsigned char *>(items) + submitted * stride);
             // Each by itself: what went before is not undone by an exception.
-            status = guarded([&] {
+            status = walled([&] {
                 const bool overlaps = count > 1 && item->struct_size > stride;
                 return overlaps ? Status::invalid_argument
                                 : submit_one(offering, item, now, out_ids != nullptr ? out_ids + submitted : nullptr);

@@ -3,8 +3,9 @@
  *
  * A BROKER accepts a client's connection, decides which BACKEND should serve it, and hands the live connection over
  * a Unix socket: one sendmsg(2) carries the descriptor (SCM_RIGHTS), a 128-bit one-time token and a framed offer; the
- * backend acknowledges before a deadline. When anything goes wrong the handoff is abandoned, its token is revoked, and
- * the client reconnects by itself: a FALLBACK. A fallback is an outcome, never an error.
+ * backend acknowledges before a deadline. When anything goes wrong the handoff is abandoned and its token revoked: a
+ * FALLBACK, which is an outcome, never an error. The connection is the broker's again then, to be served or offered to
+ * another; or (in the v1 exchange only) nobody can know, and the client sees its end and reconnects.
  *
  * This header is the manual. It needs a C99 or C++11 compiler; from another language it needs nothing but dlopen(3).
  *
@@ -20,9 +21,9 @@
  *   rp_handoff_broker_destroy                             rp_handoff_offer_destroy
  *                                                     rp_handoff_backend_destroy
  *
- *   That is the v1 exchange: one connection to the backend for each handoff, and a wire that peers in other languages speak
- *   already. Where both ends use this library, a SESSION (see there) is cheaper and knows better: many handoffs share one
- *   connection, any event loop can drive it, and no outcome is ever AMBIGUOUS.
+ *   That is the v1 exchange: one connection to the backend for each handoff, and a wire that peers in other languages
+ *   speak already. Where both ends use this library, a SESSION (see there) is cheaper and knows better: many handoffs
+ *   share one connection, any event loop can drive it, and no outcome is ever AMBIGUOUS.
  *
  * OWNERSHIP OF THE CONNECTION
  *
@@ -37,7 +38,7 @@
  *
  * OWNERSHIP OF DESCRIPTORS
  *
- *   The first word of a comment tells: a call BORROWS a descriptor (it stays yours, is never closed and its flags are
+ *   A word in capitals tells: a call BORROWS a descriptor (it stays yours, is never closed and its flags are
  *   never changed), TAKES it ON SUCCESS (on failure it is still yours), or GIVES you one (yours to close). Every
  *   descriptor that the library receives or makes is close-on-exec from the start. File status flags, offset and socket
  *   options belong to the open file description and are shared by both processes: changing O_NONBLOCK on your copy
@@ -49,7 +50,8 @@
  *   Handles are opaque. X_create gives one, X_destroy ends it and accepts NULL. Using a handle after its destroy is
  *   undefined; passing a live handle of another kind is reported as RP_HANDOFF_ERR_WRONG_HANDLE. Text and bytes that a
  *   call is given are copied before it returns; text that it gives out belongs to the handle or is static, as stated.
- *   On memory exhaustion calls return RP_HANDOFF_ERR_NO_MEMORY and change nothing.
+ *   On memory exhaustion calls return RP_HANDOFF_ERR_NO_MEMORY and change nothing, but that next_offer has dropped the
+ *   connection whose offer it could not remember.
  *
  * ERRORS
  *
@@ -77,9 +79,10 @@
  *   A handle may be used by several threads at once, except that its destroy must be the last call on it. Locks are
  *   held for short computations only, never during a system call that can wait nor while a callback of yours runs; so
  *   execute and next_offer may run in many threads side by side. After fork(2) a child may only destroy the handles it
- *   inherited, which then closes its copies of descriptors and touches nothing that the parent uses. System calls
- *   interrupted by a signal are repeated until the deadline, and pthread_cancel(3) takes effect only after a call
- *   returned. Only rp_handoff_backend_stop is async-signal-safe.
+ *   inherited, which then closes its copies of descriptors and touches nothing that the parent uses. (If another thread
+ *   was in a call on a session at the fork, its copies stay open.) System calls interrupted by a signal are repeated
+ *   until the deadline, and pthread_cancel(3) takes effect only after a call returned. Only rp_handoff_backend_stop is
+ *   async-signal-safe.
  *
  * CALLBACKS
  *
@@ -113,7 +116,8 @@ extern "C" {
 /* ------------------------------------------------------------------------------------------------ version ---- */
 
 /* The version of this header; rp_handoff_version() tells that of the library. Until 1.0 the minor number changes with
- * every incompatible change, and so does the soname then. */
+ * every incompatible change and the soname stays librp_handoff.so.0: who loads the library at run time compares
+ * rp_handoff_version() with the version that he was written for. */
 #define RP_HANDOFF_VERSION_MAJOR 0
 #define RP_HANDOFF_VERSION_MINOR 1
 #define RP_HANDOFF_VERSION_PATCH 0
@@ -242,10 +246,10 @@ typedef int32_t (*rp_handoff_random_fn)(void *user_data, uint8_t *out, size_t le
 
 /* Whom to talk to. By default a peer must have this process's effective user id. `peer_uids` names the allowed user
  * ids instead (so include your own if it is to stay allowed). What the kernel reports of a path endpoint is the process
- * that bound it and, on the listening side, the process that connected. */
+ * that called listen(2) and, on the listening side, the process that connected. */
 enum {
     RP_HANDOFF_PEER_ANY_UID = 1u << 0,  /* anyone who can reach the socket */
-    RP_HANDOFF_PEER_MATCH_PID = 1u << 1 /* broker: the process that bound the endpoint must have the pid that the token
+    RP_HANDOFF_PEER_MATCH_PID = 1u << 1 /* broker: the process that listens there must have the pid that the token
                                            was issued for (tokens issued for pid 0 are not checked) */
 };
 
@@ -290,7 +294,8 @@ typedef struct rp_handoff_broker_options {
 RP_HANDOFF_API int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options,
                                                 rp_handoff_broker **out_broker);
 
-/* Wipes and revokes all that is pending. Closes no descriptor: a broker holds none between calls. */
+/* Wipes and revokes all that is pending. Closes the sockets, kept to count what lies in them, of sessions that ended
+ * with offers unread; a broker holds no others between calls. */
 RP_HANDOFF_API void rp_handoff_broker_destroy(rp_handoff_broker *broker);
 
 /* Issues a token for one handoff and registers the acknowledgement it awaits: its deadline starts now. `service_name`
@@ -303,7 +308,7 @@ RP_HANDOFF_API int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const 
 /* Outcome of a handoff. The numbers are stable and never reused. */
 enum {
     RP_HANDOFF_COMPLETED = 1, /* acknowledged in time: BACKEND */
-    RP_HANDOFF_FALLBACK = 2   /* abandoned: the client reconnects; `ownership` says whose the connection is */
+    RP_HANDOFF_FALLBACK = 2   /* abandoned: `ownership` says whose the connection is */
 };
 enum { RP_HANDOFF_OWNER_BROKER = 1, RP_HANDOFF_OWNER_BACKEND = 2, RP_HANDOFF_OWNER_AMBIGUOUS = 3 };
 enum {
@@ -315,7 +320,7 @@ enum {
     RP_HANDOFF_STAGE_DUPLICATE = 5,   /* value handoffs: duplicating the handle into the backend */
     RP_HANDOFF_STAGE_DELIVER = 6      /* value handoffs: telling the backend its handle */
 };
-/* Why the client reconnects, in the ancestor's eight words. `cause` is finer. */
+/* Why it was abandoned, in the v1 protocol's eight words. `cause` is finer. */
 enum {
     RP_HANDOFF_REASON_NONE = 0,
     RP_HANDOFF_REASON_CLIENT_UNSUPPORTED = 1,
@@ -430,8 +435,9 @@ RP_HANDOFF_API int32_t rp_handoff_broker_failure_count(rp_handoff_broker *broker
                                                        uint32_t *out_count);
 
 /* Tell the guard how the broker's own accept(2) went. accept_failed: 1 if that errno is about descriptors, so that
- * there is pressure now, 0 if not. accept_succeeded: 1 if that ended it, 0 otherwise. The send path tells the guard
- * by itself. */
+ * there is pressure now, 0 if not. accept_succeeded: 1 if that ended it, 0 otherwise. The send path tells the guard of
+ * failures by itself, that of sessions too. Whoever uses a front door or a subject has to tell it of accepts: pressure
+ * ends by accept_succeeded alone, and until then every Hello is refused and nothing is attempted. */
 RP_HANDOFF_API int32_t rp_handoff_broker_accept_failed(rp_handoff_broker *broker, int32_t os_error);
 RP_HANDOFF_API int32_t rp_handoff_broker_accept_succeeded(rp_handoff_broker *broker);
 /* Begins a time of pressure without an error. */
@@ -520,8 +526,9 @@ typedef struct rp_handoff_request {
  * at most until the token's deadline. Success (0) means that there is an outcome; *out_outcome says which. The token
  * has ended then. A token that is not pending, or in use by another execute, is an error of the caller and nothing is
  * sent: ERR_TOKEN_NOT_PENDING, ERR_TOKEN_EXPIRED, ERR_TOKEN_IN_USE. Also ERR_INVALID_ARGUMENT, ERR_NO_MEMORY (before
- * anything is sent). After a fallback of stage AWAIT_ACK or ACKNOWLEDGE over a connection_fd close that connection: a
- * late answer may still come on it. */
+ * anything is sent), ERR_PATH_INVALID. After a fallback over a connection_fd whose may_have_reached_backend is 1,
+ * unless its cause is BACKEND_REFUSED, close that connection: its stream was cut, or a late answer may still come on
+ * it. */
 RP_HANDOFF_API int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
                                                  rp_handoff_outcome *out_outcome);
 
@@ -579,13 +586,14 @@ RP_HANDOFF_API int32_t rp_handoff_broker_execute_value(rp_handoff_broker *broker
                                                        rp_handoff_outcome *out_outcome, uint64_t *out_leaked_handle);
 
 /* For callers with sockets of their own (see "wire"): the backend acknowledged, observed at `observed_ns`. Ends the
- * token either way. Gives the nanoseconds since issue (out may be NULL). ERR_TOKEN_NOT_PENDING, ERR_TOKEN_IN_USE,
- * ERR_ACK_OVERDUE. */
+ * token, also if it was late. Gives the nanoseconds since issue (out may be NULL). ERR_TOKEN_NOT_PENDING,
+ * ERR_ACK_OVERDUE; ERR_TOKEN_IN_USE, which ends nothing. */
 RP_HANDOFF_API int32_t rp_handoff_broker_acknowledge(rp_handoff_broker *broker, const rp_handoff_token *token,
                                                      uint64_t observed_ns, uint64_t *out_waited_ns);
 
 /* Ends the token. 1 if it was pending, 0 if not. An execute that is waiting with it ends in a fallback, REVOKED, once
- * its answer or deadline comes. */
+ * its answer or deadline comes. A session's handoff goes on, whatever this answers: rp_handoff_session_cancel ends
+ * that. */
 RP_HANDOFF_API int32_t rp_handoff_broker_revoke(rp_handoff_broker *broker, const rp_handoff_token *token);
 
 typedef struct rp_handoff_overdue {
@@ -669,8 +677,9 @@ RP_HANDOFF_API void rp_handoff_backend_destroy(rp_handoff_backend *backend);
 
 /* Makes a Unix stream socket at `path`, mode 0600, in an existing directory that is really a directory, belongs to the
  * effective user and has mode 0700. A stale socket of the same user is replaced; a live one, one of another user, or
- * anything else in that place is refused, and so are abstract names, which have no permissions.
- * ERR_PATH_INVALID, ERR_PATH_UNSAFE, ERR_PATH_IN_USE, ERR_PATH_FOREIGN, ERR_LIMIT (one path per backend), ERR_SYSTEM.
+ * anything else in that place is refused, and so are abstract names, which have no permissions. Another user, root
+ * apart, cannot reach it, whatever peer_uids says: for one, add a listener or connection of your own. ERR_PATH_INVALID,
+ * ERR_PATH_UNSAFE, ERR_PATH_IN_USE, ERR_PATH_FOREIGN, ERR_LIMIT (one path per backend), ERR_SYSTEM.
  */
 RP_HANDOFF_API int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path);
 
@@ -763,14 +772,15 @@ RP_HANDOFF_API int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, 
  * gone, or has given up and will not serve the connection either. Do not write to a connection of the v1 protocol
  * before its client's first byte: the broker writes its "ready" frame on the same stream. ERR_ANSWERED;
  * ERR_TOKEN_EXPIRED, ERR_TOKEN_NOT_PENDING (the time to live passed, or it was revoked, since the offer was read): the
- * offer is refused and the descriptor closed. Of a session's offer: adopts in the ledger, writes the prologue if there is
- * one, and leaves the acknowledgement to the next flush; the backend may write at once unless
+ * offer is refused and the descriptor closed. Of a session's offer: adopts in the ledger, writes the prologue if there
+ * is one, and leaves the acknowledgement to the next flush; the backend may write at once unless
  * RP_HANDOFF_OFFER_READY_FOLLOWS. ERR_REVOKED: the broker was faster, and the descriptor is closed. ERR_PROTOCOL: the
  * ledger does not say what the offer says; the session ends. */
 RP_HANDOFF_API int32_t rp_handoff_offer_accept(rp_handoff_offer *offer, int32_t *out_fd);
 
-/* Closes the descriptor, then tells the broker `text` (UTF-8, NULL for none, cut at 1024 bytes): the broker owns the
- * connection again. RP_HANDOFF_ACK_UNDELIVERED if it could not be told. ERR_ANSWERED. */
+/* Closes the descriptor, then tells the broker `text` (UTF-8, NULL for none; cut at 1024 bytes, in a session at 255,
+ * and left out there while many wait to be sent): the broker owns the connection again. RP_HANDOFF_ACK_UNDELIVERED if it
+ * could not be told. ERR_ANSWERED. */
 RP_HANDOFF_API int32_t rp_handoff_offer_refuse(rp_handoff_offer *offer, const char *text);
 
 /* Ends the handle; an offer without an answer is refused. Never closes a descriptor that accept gave. */
@@ -782,9 +792,9 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
  * A SESSION is a lasting connection between one broker and one backend that many handoffs share, with a page of shared
  * memory (the LEDGER) in which adoption and revocation race through one atomic word per handoff. That settles what the
  * v1 exchange cannot: every outcome of a session is BROKER or BACKEND, never AMBIGUOUS. When the deadline passes, the
- * backend dies or is stopped, or an answer is lost, the broker revokes the offer in the ledger; either that succeeds, and
- * no honest backend can adopt the connection any more, or the backend had adopted it before. A connection that came back
- * as BROKER may be offered to another backend at once.
+ * backend dies or is stopped, or an answer is lost, the broker revokes the offer in the ledger; either that succeeds,
+ * and no honest backend can adopt the connection any more, or the backend had adopted it before. A connection that came
+ * back as BROKER may be offered to another backend at once.
  *
  *   broker                                                backend
  *   ------                                                -------
@@ -798,24 +808,29 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
  *                                                           rp_handoff_offer_destroy
  *   rp_handoff_session_close, ..._destroy                 rp_handoff_session_close, ..._destroy
  *
- * Both sides know beforehand that an endpoint speaks sessions; nothing is probed. Either side may dial, and an inherited
- * socketpair does as well: the first messages of both sides are hellos, whose senders the kernel names (SCM_CREDENTIALS,
- * and SCM_PIDFD where there is one), before any descriptor moves. The ledger is a sealed memfd of the session's own, so
- * that what a hostile peer scribbles into it concerns its own session only. (A build with the option ledger=shm uses
- * shm_open(3) where there is no memfd; such a peer must be trusted, since without seals it can make this process fault.)
+ * Both sides know beforehand that an endpoint speaks sessions; nothing is probed. Either side may dial, and an
+ * inherited socketpair does as well: the first messages of both sides are hellos, whose senders the kernel names
+ * (SCM_CREDENTIALS, and SCM_PIDFD where there is one), before any descriptor moves. The ledger is a sealed memfd of the
+ * session's own, so that what a hostile peer scribbles into it concerns its own session only. (A build with the option
+ * ledger=shm uses shm_open(3) where there is no memfd; such a peer must be trusted, since without seals it can make
+ * this process fault.)
  *
  * LOOPS. No thread is started and nothing waits inside process and next_event. Watch rp_handoff_session_fd for
- * rp_handoff_session_events and call process when it is ready and when rp_handoff_session_timeout has passed; then call
- * next_event until it answers 0. That last call also sends the answers of the offers that were accepted or refused in
- * between, many in one write; an offer that is answered at another time is answered at once. A submit or a close that makes
- * the timeout shorter than it was told makes the descriptor ready, so that a loop need not ask again by itself. The
- * descriptor stays the same for the life of the session; any loop that can watch a descriptor will do (poll, epoll, libuv,
- * GLib, asyncio). A worker thread blocks in rp_handoff_session_wait instead.
+ * rp_handoff_session_events, level-triggered (not EPOLLET), and call process when it is ready and when
+ * rp_handoff_session_timeout has passed; then call next_event until it answers 0. That last call also sends the answers
+ * of the offers that were accepted or refused in between, many in one write; an offer that is answered at another time
+ * is answered at once. A submit or a close that makes the timeout shorter than it was told makes the descriptor ready,
+ * so that a loop need not ask again by itself. The descriptor stays the same for the life of the session; any loop that
+ * can watch a descriptor will do (poll, epoll, libuv, GLib, asyncio). A worker thread blocks in rp_handoff_session_wait
+ * instead. A session holds at most five descriptors of its own: two sockets, an epoll, an eventfd and the peer's pidfd.
  *
  * BACK-PRESSURE. A broker holds at most max_in_flight handoffs of a session that the backend has not answered or whose
  * events were not taken, revoked ones included, since their descriptors lie in the backend's queue and count against
- * this user's limit (ETOOMANYREFS); and over all sessions of a broker at most a share of RLIMIT_NOFILE. A submit beyond a
- * bound says at once which: ERR_LIMIT_SESSION, ERR_LIMIT_DESCRIPTORS, ERR_LIMIT_BYTES, or ERR_LIMIT for tokens.
+ * this user's limit (ETOOMANYREFS); and over all sessions of a broker at most a share of RLIMIT_NOFILE. A submit beyond
+ * a bound says at once which: ERR_LIMIT_SESSION, ERR_LIMIT_DESCRIPTORS, ERR_LIMIT_BYTES, or ERR_LIMIT for tokens. Where
+ * one stopped backend must not keep the others of a broker from their part of that share, max_in_flight of each session
+ * is to be less than the share by as much as the others need: with RLIMIT_NOFILE 1024 and the defaults it is 256 of
+ * 512.
  *
  * THREADS. All calls may be made from several threads at once. A thread that waits does not keep others from
  * submitting, answering or closing. With a `wait` of the caller's own, only one thread at a time may wait in a session.
@@ -833,7 +848,7 @@ enum {
 };
 
 /* Whom a session may be with: by default a process with this one's effective user id, by what the kernel says of the
- * sender of its first messages and, for a path that is dialled, of the process that bound it. */
+ * sender of its first messages and, for a path that is dialled, of the process that listens there. */
 enum {
     RP_HANDOFF_PEER_REQUIRE_PIDFD = 1u << 2 /* sessions: reject a peer for whom the kernel gives no pidfd (Linux 6.5) */
 };
@@ -845,7 +860,8 @@ typedef struct rp_handoff_session_options {
     uint32_t peer_uid_count;   /* at most 64; 0: this process's effective user id */
     uint32_t peer_pid;         /* the peer must be this process; 0: any */
     const char *socket_path;   /* to dial; NULL: connection_fd */
-    int32_t connection_fd;     /* TAKEN ON SUCCESS: a connected Unix stream socket; read if socket_path is NULL */
+    int32_t connection_fd;     /* TAKEN ON SUCCESS, and made blocking and close-on-exec: a connected Unix stream socket;
+                                  read if socket_path is NULL */
     uint32_t max_in_flight;    /* default 256, at most RP_HANDOFF_IN_FLIGHT_MAX; the smaller one of both sides counts */
     const char *service_name;  /* broker: told to the backend; UTF-8, at most 255 bytes; may be NULL */
     uint64_t open_timeout_ns;  /* for dialling and the hellos together, and for the peer's part of close; default 5 s */
@@ -858,7 +874,8 @@ typedef struct rp_handoff_session_options {
 
 /* Begins a session as the broker, without waiting: dials the path or TAKES ON SUCCESS the descriptor. Submits are
  * accepted at once and sent when the hellos are through, which the event OPENED tells; if it does not come to that,
- * the event CLOSED. Uses `broker` for tokens, time, bounds and counters; it has to be destroyed later than this.
+ * the event CLOSED. Uses `broker` for tokens, time, bounds and counters, but neither its peer settings (those of these
+ * options count) nor its policy; it has to be destroyed later than this.
  * ERR_UNAVAILABLE (nobody listens there), ERR_CLOSED (who was connected has gone), ERR_PEER_REJECTED, ERR_PATH_INVALID,
  * ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_SYSTEM. */
 RP_HANDOFF_API int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
@@ -882,18 +899,17 @@ RP_HANDOFF_API void rp_handoff_session_destroy(rp_handoff_session *session);
 RP_HANDOFF_API int32_t rp_handoff_session_close(rp_handoff_session *session);
 
 /* A descriptor (borrowed, close-on-exec) to watch, the poll(2) events to watch it for (POLLIN, always), and the
- * nanoseconds until process has to be called even if it is not ready, or RP_HANDOFF_FOREVER. */
+ * nanoseconds until process has to be called even if it is not ready, or RP_HANDOFF_FOREVER. fd: ERR_SYSTEM. */
 RP_HANDOFF_API int32_t rp_handoff_session_fd(rp_handoff_session *session);
 RP_HANDOFF_API int32_t rp_handoff_session_events(rp_handoff_session *session);
 RP_HANDOFF_API int32_t rp_handoff_session_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns);
 
-/* Does what can be done without waiting: receives, sends what is queued, ends what is due. ERR_NO_MEMORY, ERR_SYSTEM; an
- * end of the session is no error but the event CLOSED. */
+/* Does what can be done without waiting: receives, sends what is queued, ends what is due. ERR_NO_MEMORY; an end of the
+ * session is no error but the event CLOSED, whose status tells why. */
 RP_HANDOFF_API int32_t rp_handoff_session_process(rp_handoff_session *session);
 
 /* As process, but waits at most `timeout_ns` for an event: 1 if there is one, 0 if the time passed or the session is over
- * and its last event was taken. Sends accumulated
- * answers before it waits. */
+ * and its last event was taken. Sends accumulated answers before it waits. */
 RP_HANDOFF_API int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns);
 
 enum {
@@ -948,10 +964,10 @@ typedef struct rp_handoff_submission {
 } rp_handoff_submission;
 
 /* Submits `count` handoffs that are `stride` bytes apart, from the first on: the number that were submitted, 1 to
- * count, or an error of the first one and nothing happened. Fewer than count: call again from there to learn why. What can
- * be sent is sent at once, up to RP_HANDOFF_BATCH_MAX descriptors in one sendmsg(2). Each gets an id that is unique in the
- * session (`out_ids` may be NULL), and exactly one OUTCOME event. Remove a descriptor from your epoll set before.
- * ERR_LIMIT_SESSION, ERR_LIMIT_DESCRIPTORS, ERR_LIMIT_BYTES, ERR_LIMIT, ERR_CLOSED, ERR_TOKEN_NOT_PENDING,
+ * count, or an error of the first one and nothing happened. Fewer than count: call again from there to learn why. What
+ * can be sent is sent at once, up to RP_HANDOFF_BATCH_MAX descriptors in one sendmsg(2). Each gets an id that is unique
+ * in the session (`out_ids` may be NULL), and exactly one OUTCOME event. Remove a descriptor from your epoll set
+ * before. ERR_LIMIT_SESSION, ERR_LIMIT_DESCRIPTORS, ERR_LIMIT_BYTES, ERR_LIMIT, ERR_CLOSED, ERR_TOKEN_NOT_PENDING,
  * ERR_TOKEN_EXPIRED, ERR_TOKEN_IN_USE, ERR_RANDOM, ERR_INVALID_ARGUMENT, ERR_NO_MEMORY, ERR_SYSTEM (dup(2)). */
 RP_HANDOFF_API int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_submission *items,
                                                  size_t stride, uint32_t count, uint64_t *out_ids);
@@ -960,8 +976,8 @@ RP_HANDOFF_API int32_t rp_handoff_session_submit(rp_handoff_session *session, co
 RP_HANDOFF_API int32_t rp_handoff_session_cancel(rp_handoff_session *session, uint64_t id);
 
 /* BORROWS submission->fd and hands it over, blocking until the outcome, at most until its deadline; waits for the
- * hellos too. The same engine without an event. RP_HANDOFF_SUBMIT_DUPLICATE and user_data are not looked at. Errors as of
- * submit. */
+ * hellos too. The same engine without an event. RP_HANDOFF_SUBMIT_DUPLICATE and user_data are not looked at. Errors as
+ * of submit. */
 RP_HANDOFF_API int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
                                                   rp_handoff_outcome *out_outcome);
 
@@ -1030,7 +1046,7 @@ RP_HANDOFF_API int32_t rp_handoff_listener_accept(rp_handoff_listener *listener,
  * The frozen v1 envelope, for callers who move the bytes themselves: on the wire a frame is one byte 1, the length of
  * the body as four bytes little-endian, and the body, a protobuf message Frame. Bytes and text are pointer and length;
  * in decoded structs they point into the buffer that was decoded. Integers that a peer may send beyond the names below
- * are given as they are. A struct of this family without a length for a text takes NULL as empty.
+ * are given as they are. NULL is taken as empty where the length is 0.
  */
 enum { RP_HANDOFF_FRAME_HEADER_SIZE = 5, RP_HANDOFF_FRAME_BODY_MAX = 16777216, RP_HANDOFF_PROTOCOL_HANDOFF = 0xD0FF };
 enum {
@@ -1212,17 +1228,18 @@ typedef struct rp_handoff_queue_options {
 /* `options` may be NULL: all defaults. ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY. */
 RP_HANDOFF_API int32_t rp_handoff_queue_create(const rp_handoff_queue_options *options, rp_handoff_queue **out_queue);
 
-/* Closes the descriptors that are still in it. */
+/* Closes the descriptors that are still in it, as expire does. */
 RP_HANDOFF_API void rp_handoff_queue_destroy(rp_handoff_queue *queue);
 
-/* TAKES ON SUCCESS the descriptor. Expired entries are dropped first, their descriptors closed. ERR_LIMIT: full; that
- * is a fallback with RP_HANDOFF_REASON_FD_PRESSURE_DISABLED. ERR_NO_MEMORY. */
+/* TAKES ON SUCCESS the descriptor. Expired entries are dropped first, as by expire. ERR_LIMIT: full; that is a fallback
+ * with RP_HANDOFF_REASON_FD_PRESSURE_DISABLED. ERR_NO_MEMORY. */
 RP_HANDOFF_API int32_t rp_handoff_queue_enqueue(rp_handoff_queue *queue, int32_t fd, uint64_t user_data);
 
 /* GIVES the descriptor that waited longest: 1, or 0 if there is none. */
 RP_HANDOFF_API int32_t rp_handoff_queue_dequeue(rp_handoff_queue *queue, int32_t *out_fd, uint64_t *out_user_data);
 
-/* Closes what expired: how many. */
+/* Drops what expired: how many. By close(2) alone: a connection that was offered before may live on in a stopped
+ * backend's queue, and then its client sees no end. Dequeue such ones in time, to shutdown(2) them. */
 RP_HANDOFF_API int32_t rp_handoff_queue_expire(rp_handoff_queue *queue, uint32_t *out_expired);
 
 /* The number of entries held, expired ones that were not dropped yet included. */
@@ -1273,10 +1290,11 @@ typedef struct rp_handoff_service {
     const rp_handoff_backend_key
         *backend; /* what failures are counted for; NULL: shared instance of name and version */
     /* NULL for none: a session of the same broker, instead of handoff_endpoint; the service keeps what it needs of it. The
-     * reply to the Hello is held back until the verdict, at most 500 ms: an adopted client gets Negotiated and ready from
+     * reply to the Hello is held back until the outcome, at most 500 ms: an adopted client gets Negotiated and ready from
      * its backend, in one write; any other gets Negotiated without a token from the broker, and reconnects at once. A
      * backend that dies between adopting and writing leaves a Hello without a reply: rp_handoff_client_connect tries once
-     * more, other clients may see an error. */
+     * more, other clients may see an error. When the session has ended every visit is RECONNECT, with status ERR_CLOSED,
+     * until put_service names another one. */
     rp_handoff_session *session;
 } rp_handoff_service;
 
@@ -1371,8 +1389,8 @@ typedef struct rp_handoff_client_connection {
 /* GIVES a connection to a service by whichever route works, blocking at most until the deadline; no thread, and no
  * other socket is left. The broker's end without a reply is tried once more. ERR_TIMED_OUT, ERR_UNAVAILABLE,
  * ERR_PEER_REJECTED, ERR_PATH_INVALID (the broker's path, or the endpoint that it named), ERR_CLOSED and the
- * ERR_FRAME_ ones (of the broker's answer), ERR_UNEXPECTED_EOF, ERR_SYSTEM. Do not write before the backend's
- * greeting or your own first request: this is the client's side of a plain stream from here on. */
+ * ERR_FRAME_ ones (of the broker's answer), ERR_UNEXPECTED_EOF, ERR_SYSTEM. From here on it is a plain stream on which
+ * the client speaks first: a backend that was handed the connection waits for the first byte. */
 RP_HANDOFF_API int32_t rp_handoff_client_connect(const rp_handoff_client_request *request,
                                                  rp_handoff_client_connection *out_connection);
 

@@ -12,7 +12,7 @@ namespace rp::handoff {
 // TokenStore::consume_matching says.
 Status accept_token(TokenStore &store, const Token &expected, ByteView presented, Instant now) noexcept;
 
-// The text for HandoffAck.error_detail; peers compare it (contract of the v1 wire).
+// The text for HandoffAck.error_detail; peers compare it (it is a part of the v1 wire).
 Text rejection_text(Status reason, std::size_t presented_length) noexcept;
 
 } // namespace rp::handoff

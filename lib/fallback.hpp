@@ -97,7 +97,7 @@ struct TransportError {
     Text describe() const noexcept;
 };
 
-// The rows of the contract's table for an errno of connect(2) and of sendmsg(2).
+// What an errno of connect(2) means, and one of sendmsg(2).
 Cause cause_of_connect(int os_error) noexcept;
 Cause cause_of_send(int os_error) noexcept;
 

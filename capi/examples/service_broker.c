@@ -5,6 +5,7 @@
  * DIRECTORY/NAME.offers, one by one, or in a session to DIRECTORY/NAME.session. One line per visit on standard output:
  * result, stage, ownership, detail.
  */
+#include <errno.h>
 #include <rp_handoff.h>
 #include <signal.h>
 #include <stdio.h>
@@ -74,8 +75,11 @@ int main(int argc, char **argv) {
         rp_handoff_visit visit = {.struct_size = sizeof visit};
         rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
         int client = accept(listener, NULL, NULL);
-        if (client < 0)
+        if (client < 0) {
+            rp_handoff_broker_accept_failed(broker, errno);
             continue;
+        }
+        rp_handoff_broker_accept_succeeded(broker);
         if (rp_handoff_front_door_serve(door, client, &visit, &outcome) == RP_HANDOFF_OK) {
             printf("%s %s %s %s\n", results[visit.result], stages[outcome.stage], owners[outcome.ownership],
                    visit.attempted ? outcome.detail : visit.detail);

@@ -126,3 +126,35 @@ def table(rows):
                  for i, (cell, width) in enumerate(zip(line, widths))]
         shown.append((" | ".join(cells) + (f"  {note}" if note else "")).rstrip())
     return "\n".join(shown)
+
+
+# ---- the table of the README: what has a target, in Markdown ---------------------------------------------------------
+
+
+def summed_up(rows):
+    """The counts of all shapes and sides in a row or two."""
+    heap = [row.ours for row in rows if row.what.startswith("heap allocations")]
+    calls = {}
+    for row in rows:
+        if row.what.startswith("system calls, ") and row.ours is not None:
+            calls.setdefault(row.what[len("system calls, "):].split(":")[0], []).append(f"{row.ours:.3g}")
+    held = all(row.holds is not False for row in rows if row.what.startswith(("heap", "system")))
+    yield ["heap allocations per handoff, the most of all shapes and sides", "", "", "", text_of(max(heap)), "", "", "0",
+           "yes" if not max(heap) else "**no**"]
+    yield ["system calls per handoff, broker + backend, " + ", ".join(calls), "", "", "",
+           ", ".join(" + ".join(sides) for sides in calls.values()), "", "", "1 + 1 per message of answers, each",
+           "yes" if held else "**no**"]
+
+
+def markdown(rows):
+    def shown(value, unit):
+        return "" if value is None else f"{text_of(value)} {unit}".strip()
+
+    lines = [["what", "against", "pinning", "", "ours", "theirs", "ratio", "target", "holds"], ["---"] * 9]
+    lines += [[row.what, row.against, row.pinning, "" if row.measure == "count" else row.measure,
+               shown(row.ours, row.unit), shown(row.reference, row.unit),
+               "" if row.ratio is None else f"{row.ratio:.2g}" if row.ratio < 0.1 else f"{row.ratio:.2f}",
+               row.target.replace("<=", "≤").replace(">=", "≥"), "yes" if row.holds else "**no**"]
+              for row in rows if row.target and not row.what.startswith(("heap allocations", "system calls"))]
+    lines += summed_up(rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

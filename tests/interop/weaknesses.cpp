@@ -1,4 +1,4 @@
-// Weaknesses of the ancestor that no peer can show from outside: what its library does not do, and this one does. The
+// Weaknesses of the crate that no peer can show from outside: what its library does not do, and this one does. The
 // numbers are those of WEAKNESSES.md.
 #include <algorithm>
 #include <array>

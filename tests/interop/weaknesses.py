@@ -12,7 +12,7 @@ from harness import PATIENCE, Scene
 from negotiations import LONG, RECONNECTED, Visit
 
 HOOK = {"mode": "hook", "separate_backend": True}
-ANCESTOR = "the crate: "
+THE_CRATE = "the crate: "
 SAMPLES = 40
 WHO = {None: "nobody", 1: "the first client", 2: "the second client"}
 
@@ -50,7 +50,7 @@ def false_ready(table, ours, peer):
         return body
 
     unserved = {"client route": "HandlePassed", "served by": None}
-    table.scenario("their client, their door, our backend", peer.release, ANCESTOR + "W01 no answer from the backend",
+    table.scenario("their client, their door, our backend", peer.release, THE_CRATE + "W01 no answer from the backend",
                    unserved if peer.release == "4.10.21" else RECONNECTED, at(peer))
     table.scenario("their client, our door, our backend", peer.release, "W01 no answer from the backend", RECONNECTED,
                    at(ours))
@@ -70,7 +70,7 @@ def correlation_ids(table, ours, peer):
 
         return body
 
-    table.scenario("their client, their door, our backend", peer.release, ANCESTOR + "W11 correlation ids of two clients",
+    table.scenario("their client, their door, our backend", peer.release, THE_CRATE + "W11 correlation ids of two clients",
                    {"all are 1": True, "all differ": False}, at(peer))
     table.scenario("their client, our door, our backend", peer.release, "W11 correlation ids of two clients",
                    {"all are 1": False, "all differ": True}, at(ours))
@@ -85,7 +85,7 @@ def invisible_opt_in(table, ours, peer):
 
         return body
 
-    table.scenario("their client, their door, our backend", peer.release, ANCESTOR + "W12 a client that does not adopt",
+    table.scenario("their client, their door, our backend", peer.release, THE_CRATE + "W12 a client that does not adopt",
                    {**RECONNECTED, "client token_exposed": True, "backend": "adopted", "backend read": None},
                    at(peer, True))
     table.scenario("our client, their door, our backend", peer.release, "W12 a client that does not adopt",
@@ -111,7 +111,7 @@ def abandoned_socket(table, ours, peer):
         return body
 
     expected = {"route": "BrokerNegotiated", "served by": "endpoint"}
-    table.scenario("their client, their door, our backend", peer.release, ANCESTOR + "W13 the ready frame does not come",
+    table.scenario("their client, their door, our backend", peer.release, THE_CRATE + "W13 the ready frame does not come",
                    {**expected, "the backend sees the end": "with the client's process"}, by(peer, 2))
     table.scenario("our client, our door, our backend", None, "W13 the ready frame does not come",
                    {**expected, "the backend sees the end": "at once"}, by(ours, PATIENCE / 4))
@@ -128,7 +128,7 @@ def late_acceptance(table, ours, peer):
         return body
 
     expected = {**RECONNECTED, "backend": "adopted", "backend read": None}
-    table.scenario("their client, their door, our backend", peer.release, ANCESTOR + "W13 accepted too late", expected,
+    table.scenario("their client, their door, our backend", peer.release, THE_CRATE + "W13 accepted too late", expected,
                    by(peer))
     table.scenario("our client, our door, our backend", None, "W13 accepted too late", expected, by(ours))
 
@@ -146,7 +146,7 @@ def blocked_door(table, ours, peer):
 
         return body
 
-    table.scenario("their client, then ours, their door", peer.release, ANCESTOR + "W09 a silent backend",
+    table.scenario("their client, then ours, their door", peer.release, THE_CRATE + "W09 a silent backend",
                    {"second client": "BrokerNegotiated", "done first": "the first client"}, at(peer))
     table.scenario("their client, then ours, our door", peer.release, "W09 a silent backend",
                    {"second client": "BrokerNegotiated", "done first": "the second client"}, at(ours))
@@ -174,7 +174,7 @@ def sleeping_calls(table, ours, peer):
             return {"outcome": outcome, "sleeps": "sleep" in calls.read()}
 
     quantised = peer.release == "4.10.21"
-    prefix = ANCESTOR if peer.release else ""
+    prefix = THE_CRATE if peer.release else ""
     table.scenario("their send, our backend" if peer.release else "our send, our backend", peer.release,
                    prefix + "W08 waiting for the answer", {"outcome": "completed", "sleeps": quantised}, body)
 
@@ -191,7 +191,7 @@ def separate_writes(table, ours, peer):
             return {"route": route, **count_writes(calls.readlines())}
 
     offer, ready = (3, 2) if peer.release else (1, 1)
-    prefix = ANCESTOR if peer.release else ""
+    prefix = THE_CRATE if peer.release else ""
     table.scenario("our client, their door, our backend" if peer.release else "our client, our door, our backend",
                    peer.release, prefix + "W20 writes of the door",
                    {"route": "HandlePassed", "for descriptor, token and offer": offer, "for the ready frame": ready}, body)
@@ -244,5 +244,5 @@ def times(table, ours, theirs):
         what = "W08 the fastest handoff with an answer after 1 ms"
         table.information("their send or ours, our backend", peer.release, what, f"theirs {their:.0f} us, ours {own:.0f} us")
         if peer.release == "4.10.21":
-            table.row("their send or ours, our backend", peer.release, ANCESTOR + what,
+            table.row("their send or ours, our backend", peer.release, THE_CRATE + what,
                       {"theirs takes at least twice as long": True}, {"theirs takes at least twice as long": their >= 2 * own})

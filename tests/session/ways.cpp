@@ -220,8 +220,8 @@ TEST_CASE("more garbage than fits is the end of the session, on either socket, a
         scene.backend.hear_offer();
         const Bytes garbage(100'000, 0xEE);
         const int heard = elsewhere ? scene.backend.connection.get() : scene.backend.aside.get();
-        const int other = elsewhere ? scene.backend.aside.get() : scene.backend.connection.get();
-        for (const int socket : {other, heard}) {
+        const int unheard = elsewhere ? scene.backend.aside.get() : scene.backend.connection.get();
+        for (const int socket : {unheard, heard}) {
             CHECK(send(socket, garbage.data(), garbage.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0);
         }
         CHECK(executing.outcome().ownership == RP_HANDOFF_OWNER_BROKER);

@@ -37,7 +37,7 @@ Token numbered(unsigned number) {
     return Token(bytes);
 }
 
-// The contract's section 3 for a clock that may run backwards: a scan of everything, every time.
+// The plain rule for a clock that may run backwards: a scan of everything, every time.
 class Reference {
   public:
     std::size_t size() const { return pending_.size(); }
@@ -196,7 +196,7 @@ TEST_CASE("claiming, confirming, abandoning and expiring allocate nothing") {
     CHECK(rp::test::allocations() == before);
 }
 
-TEST_CASE("many tokens that expire in crowds do what the contract's plain scan does, with a clock set back at times") {
+TEST_CASE("many tokens that expire in crowds do what a plain scan does, with a clock set back at times") {
     constexpr std::size_t max = 300;
     const unsigned seed = 31;
     CAPTURE(seed);

@@ -22,7 +22,7 @@ TokenStore store_of(std::size_t max_pending, std::uint64_t ttl = 100, unsigned a
     return TokenStore({max_pending, ns(ttl), attempts});
 }
 
-// The contract's section 3, word for word: a scan of everything, every time.
+// The plain rule: a scan of everything, every time.
 class Reference {
   public:
     Reference(std::size_t max_pending, Duration ttl) : max_pending_(max_pending), ttl_(ttl) {}
@@ -347,7 +347,7 @@ TEST_CASE("a token for which there is no memory is not pending") {
     CHECK(store.pending_len() == 0);
 }
 
-TEST_CASE("a store does what the contract's plain scan does, with a clock that runs backwards at times") {
+TEST_CASE("a store does what a plain scan does, with a clock that runs backwards at times") {
     const unsigned seed = 30;
     CAPTURE(seed);
     std::mt19937 dice(seed);

@@ -1,4 +1,4 @@
-// How the broker reads the backend's answer: the contract's section 13.3, in its order.
+// How the broker reads the backend's answer: the rules of the v1 wire, in their order.
 #include "v1.hpp"
 
 #include <doctest/doctest.h>

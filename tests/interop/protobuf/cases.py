@@ -1,5 +1,5 @@
 """Holds the library's decoder against Google's where they are easily wrong: hand-made messages, every truncation of random
-ones, mutations; and both against the ancestor's own bytes.
+ones, mutations; and both against the crate's own bytes.
 
 Arguments: the library, the folder of the generated module, v1.json (vectors), and optionally a seed, which is printed.
 
@@ -575,7 +575,7 @@ def fill_from_vector(message, value):
 
 
 def check_vectors(checks, kinds):
-    """The ancestor's own bytes: Google and the library agree with them, both ways."""
+    """The crate's own bytes: Google and the library agree with them, both ways."""
     with open(VECTORS, encoding="utf-8") as file:
         vectors = json.load(file)["vectors"]
     for vector in vectors:

@@ -169,9 +169,9 @@ TEST_CASE("an explicit default is the default") {
     const Bytes frame = unhex("08 00 10 00 18 00 22 00 28 00 30 00 38 00 42 00 4a 00");
     REQUIRE(decode_frame(view(frame)));
     CHECK(equal(*decode_frame(view(frame)), Frame{}));
-    const Bytes as_the_ancestor_sends_it = unhex("08 00 12 01 07 20 05");
-    REQUIRE(decode_offer(view(as_the_ancestor_sends_it)));
-    CHECK(decode_offer(view(as_the_ancestor_sends_it))->correlation_id == 5);
+    const Bytes as_the_crate_sends_it = unhex("08 00 12 01 07 20 05");
+    REQUIRE(decode_offer(view(as_the_crate_sends_it)));
+    CHECK(decode_offer(view(as_the_crate_sends_it))->correlation_id == 5);
 }
 
 TEST_CASE("of a field that comes twice, the last counts, and an empty one empties it") {
