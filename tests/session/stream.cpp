@@ -291,6 +291,28 @@ TEST_CASE("a broker whose backend is out of descriptors hears which of its offer
     CHECK(statistics(joined.receiving).refused == 3);
 }
 
+TEST_CASE("what is answered because a place became free leaves at once" * doctest::test_suite(not_under_valgrind)) {
+    auto options = sized<rp_handoff_session_options>();
+    options.max_in_flight = 1;
+    hand::BackendScene scene(options);
+    ClientConnection clients[2];
+    scene.send_offer(scene.make_offer(0), clients[0].fd.get());
+    Event held = scene.next_event();
+    accept_offer(held.offer);
+    CHECK(take_event(scene.receiving).kind == 0);
+    CHECK(scene.hear_answers().size() == 1);
+    const hand::Offer without = scene.make_offer(1);
+    scene.send_offer(without, clients[1].fd.get());
+    {
+        const NoMoreDescriptors none;
+        process(scene.receiving);
+    }
+    CHECK_FALSE(scene.has_answers());
+    held.offer.reset();
+    REQUIRE(scene.has_answers());
+    CHECK(scene.hear_answers() == std::vector<hand::Answer>{{without.slot, without.ticket, hand::no_descriptor, ""}});
+}
+
 TEST_CASE("a backend that can take no descriptor for the ledger says so by its end" *
           doctest::test_suite(not_under_valgrind)) {
     SocketPair pair;
