@@ -857,13 +857,15 @@ typedef struct rp_handoff_session_options {
     uint32_t struct_size;
     uint32_t peer_flags; /* RP_HANDOFF_PEER_ANY_UID, RP_HANDOFF_PEER_REQUIRE_PIDFD */
     const uint32_t *peer_uids;
-    uint32_t peer_uid_count;   /* at most 64; 0: this process's effective user id */
-    uint32_t peer_pid;         /* the peer must be this process; 0: any */
-    const char *socket_path;   /* to dial; NULL: connection_fd */
-    int32_t connection_fd;     /* TAKEN ON SUCCESS, and made blocking and close-on-exec: a connected Unix stream socket;
+    uint32_t peer_uid_count; /* at most 64; 0: this process's effective user id */
+    uint32_t peer_pid;       /* the peer must be this process; 0: any */
+    const char *socket_path; /* to dial; NULL: connection_fd */
+    int32_t connection_fd;   /* TAKEN ON SUCCESS, and made blocking and close-on-exec: a connected Unix stream socket;
                                   read if socket_path is NULL */
-    uint32_t max_in_flight;    /* default 256, at most RP_HANDOFF_IN_FLIGHT_MAX; the smaller one of both sides counts */
-    const char *service_name;  /* broker: told to the backend; UTF-8, at most 255 bytes; may be NULL */
+    uint32_t max_in_flight;  /* default 256, at most RP_HANDOFF_IN_FLIGHT_MAX; the smaller one of both sides counts */
+    const char
+        *service_name; /* broker: told to the backend, which finds it in the info of each offer; UTF-8, at most 255
+                                  bytes; may be NULL */
     uint64_t open_timeout_ns;  /* for dialling and the hellos together, and for the peer's part of close; default 5 s */
     uint32_t max_queued_bytes; /* broker: metadata, early bytes and prologues not sent yet; default 1 MiB */
     uint32_t reserved;         /* 0 */

@@ -10,10 +10,13 @@ int main(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     address.sin_port = htons((uint16_t)(argc == 3 ? atoi(argv[1]) : 0));
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     rp_handoff_broker *broker;
     if (argc != 3 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0 ||
-        rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK)
+        rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK) {
+        perror("broker PORT SOCKET");
         return 1;
+    }
     for (;;) {
         rp_handoff_request request = {.struct_size = sizeof request, .socket_path = argv[2]};
         rp_handoff_outcome outcome = {.struct_size = sizeof outcome};

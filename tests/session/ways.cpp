@@ -218,11 +218,11 @@ TEST_CASE("more garbage than fits is the end of the session, on either socket, a
         place_backend(scene, elsewhere);
         Executing executing(scene);
         scene.backend.hear_offer();
-        const Bytes garbage(100'000, 0xEE);
+        const Bytes rubbish(100'000, 0xEE);
         const int heard = elsewhere ? scene.backend.connection.get() : scene.backend.aside.get();
         const int unheard = elsewhere ? scene.backend.aside.get() : scene.backend.connection.get();
         for (const int socket : {unheard, heard}) {
-            CHECK(send(socket, garbage.data(), garbage.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0);
+            CHECK(send(socket, rubbish.data(), rubbish.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0);
         }
         CHECK(executing.outcome().ownership == RP_HANDOFF_OWNER_BROKER);
         for (int i = 0; i < 3; ++i) {
