@@ -1,7 +1,8 @@
 """The released crate hands connections over, by turns with ours on the same v1 wire and to the same backend, its own.
 
 Each handoff is of a broker process of its own, dials, and is timed by that process, from before the dial to the
-verdict: the crate's program has no other way, and ours does the same here. A session would not dial, and would be warm.
+verdict: the crate's program has no other way, and ours does the same here. So these are first handoffs of a process, cold
+ones. A session does not dial, and is warm.
 """
 import contextlib
 import json
