@@ -114,7 +114,7 @@ int main(int argc, char **argv) {
         for (rp_handoff_queue_length(waiting, &count); count > 0; count--)
             if (rp_handoff_queue_dequeue(waiting, &client, &offers) == 1)
                 offer(client, offers, NULL);
-        if (fds[0].revents != 0 && (client = accept4(fds[0].fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        if (fds[0].revents != 0 && (client = accept(fds[0].fd, NULL, NULL)) >= 0)
             offer(client, 0, NULL);
     }
 }

@@ -1,0 +1,232 @@
+/*
+ * restart PORT: answers each line of each TCP client on 127.0.0.1:PORT with its process id in front. On SIGHUP it starts its
+ * program anew, hands it the listening socket and every live connection, and ends; no client notices.
+ *
+ * One poll loop. The old process is the broker of a session over a socketpair, the new one ("restart --from DESCRIPTOR") its
+ * backend. Half a line that was read already travels as early bytes. What comes back is served on by the old process.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* accept4, ppoll */
+#endif
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <rp_handoff.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CLIENTS = 1000, LINE = 512 };
+static struct client {
+    int fd; /* -1: none */
+    int away;
+    size_t length;
+    char line[LINE]; /* what was read of the next one */
+} clients[CLIENTS];
+static int listener = -1, listener_away;
+static rp_handoff_broker *broker;
+static rp_handoff_session *session;      /* to the new process, or from the old one */
+static int next_to_offer, unsettled;     /* 0 is the listener, i + 1 a client; -1: not yet */
+static volatile sig_atomic_t restarting; /* asked to */
+
+static void on_hangup(int number) {
+    (void)number;
+    restarting = 1;
+}
+
+/* ---- serving */
+
+static void end_client(struct client *c) {
+    shutdown(c->fd, SHUT_RDWR);
+    close(c->fd);
+    c->fd = -1;
+}
+
+static void add_client(int fd, const void *early, size_t length) {
+    struct client *c = clients;
+    while (c < clients + CLIENTS && c->fd >= 0)
+        c++;
+    if (c == clients + CLIENTS || length >= LINE) {
+        close(fd);
+        return;
+    }
+    *c = (struct client){.fd = fd, .length = length};
+    if (length > 0)
+        memcpy(c->line, early, length);
+}
+
+static void serve(struct client *c) {
+    ssize_t n = recv(c->fd, c->line + c->length, LINE - c->length, MSG_DONTWAIT);
+    char *end;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    c->length += n > 0 ? (size_t)n : 0;
+    while (n > 0 && (end = memchr(c->line, '\n', c->length)) != NULL) {
+        dprintf(c->fd, "%d %.*s", (int)getpid(), (int)(end + 1 - c->line), c->line);
+        c->length -= (size_t)(end + 1 - c->line);
+        memmove(c->line, end + 1, c->length);
+    }
+    if (n <= 0 || c->length == LINE)
+        end_client(c);
+}
+
+static int is_idle(void) {
+    for (const struct client *c = clients; c < clients + CLIENTS; c++)
+        if (c->fd >= 0)
+            return 0;
+    return listener < 0 && session == NULL;
+}
+
+/* ---- the old process */
+
+static void start_successor(char *program) {
+    rp_handoff_session_options options = {.struct_size = sizeof options};
+    char descriptor[12];
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return;
+    if (fork() == 0) {
+        fcntl(ends[1], F_SETFD, 0); /* this one survives the exec, and nothing else */
+        snprintf(descriptor, sizeof descriptor, "%d", ends[1]);
+        execlp(program, program, "--from", descriptor, (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]); /* or the end of the new process would not be seen */
+    options.connection_fd = ends[0];
+    next_to_offer = -1;
+    if (rp_handoff_session_open(broker, &options, &session) != RP_HANDOFF_OK)
+        close(ends[0]);
+}
+
+/* The listening socket first, so that no client comes in behind; as many as the bounds allow, the rest when some are done. */
+static void offer_all(void) {
+    for (; next_to_offer >= 0 && next_to_offer <= CLIENTS; next_to_offer++) {
+        struct client *c = next_to_offer > 0 ? &clients[next_to_offer - 1] : NULL;
+        rp_handoff_submission s = {.struct_size = sizeof s, .user_data = (uint64_t)next_to_offer};
+        if (c != NULL ? c->fd < 0 : listener < 0)
+            continue;
+        s.fd = c != NULL ? c->fd : listener;
+        s.flags = c != NULL ? 0 : RP_HANDOFF_SUBMIT_DUPLICATE; /* the library shuts down what it owns in the end */
+        s.metadata = (const uint8_t *)"listener";
+        s.metadata_length = c != NULL ? 0 : 8;
+        s.early = c != NULL ? (const uint8_t *)c->line : NULL;
+        s.early_length = c != NULL ? (uint32_t)c->length : 0;
+        if (rp_handoff_session_submit(session, &s, sizeof s, 1, NULL) != 1)
+            return;
+        *(c != NULL ? &c->away : &listener_away) = 1;
+        unsettled++;
+    }
+    if (next_to_offer > CLIENTS && unsettled == 0)
+        rp_handoff_session_close(session);
+}
+
+static void settle(const rp_handoff_event *event) {
+    struct client *c = event->user_data > 0 ? &clients[event->user_data - 1] : NULL;
+    unsettled--;
+    *(c != NULL ? &c->away : &listener_away) = 0;
+    if (c != NULL) {
+        c->fd = event->fd; /* given back, or -1 */
+    } else if (event->ownership == RP_HANDOFF_OWNER_BACKEND) {
+        close(listener);
+        listener = -1;
+    }
+}
+
+/* ---- the new process */
+
+static void adopt(rp_handoff_offer *offer) {
+    rp_handoff_offer_info info = {.struct_size = sizeof info};
+    int32_t fd;
+    if (rp_handoff_offer_info_get(offer, &info) == RP_HANDOFF_OK &&
+        rp_handoff_offer_accept(offer, &fd) >= RP_HANDOFF_OK) {
+        if (info.metadata_length > 0)
+            listener = fd;
+        else
+            add_client(fd, info.early, info.early_length);
+    }
+    rp_handoff_offer_destroy(offer);
+}
+
+/* ---- both */
+
+static void take_events(void) {
+    rp_handoff_event event = {.struct_size = sizeof event};
+    rp_handoff_session_process(session);
+    while (rp_handoff_session_next_event(session, &event, NULL) == 1) {
+        if (event.kind == RP_HANDOFF_EVENT_OPENED)
+            next_to_offer = 0;
+        else if (event.kind == RP_HANDOFF_EVENT_OUTCOME)
+            settle(&event);
+        else if (event.kind == RP_HANDOFF_EVENT_OFFER)
+            adopt(event.offer);
+    }
+    if (event.kind == RP_HANDOFF_EVENT_CLOSED) {
+        rp_handoff_session_destroy(session);
+        session = NULL;
+    } else if (broker != NULL) {
+        offer_all();
+    }
+}
+
+static int begin(int argc, char **argv) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    rp_handoff_session_options options = {.struct_size = sizeof options};
+    for (int i = 0; i < CLIENTS; i++)
+        clients[i].fd = -1;
+    if (argc == 3 && strcmp(argv[1], "--from") == 0) {
+        options.connection_fd = atoi(argv[2]);
+        return rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK;
+    }
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    address.sin_port = htons((uint16_t)(argc == 2 ? atoi(argv[1]) : 0));
+    return argc == 2 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 &&
+           listen(listener, CLIENTS) == 0;
+}
+
+int main(int argc, char **argv) {
+    static struct pollfd fds[CLIENTS + 2];
+    sigset_t hangup, waiting;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP); /* comes only while the loop waits */
+    sigprocmask(SIG_BLOCK, &hangup, &waiting);
+    sigdelset(&waiting, SIGHUP);
+    signal(SIGHUP, on_hangup);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
+    if (!begin(argc, argv)) {
+        perror("restart PORT");
+        return 1;
+    }
+    while (!is_idle()) {
+        uint64_t timeout_ns = RP_HANDOFF_FOREVER;
+        fds[0] = (struct pollfd){.fd = listener_away ? -1 : listener, .events = POLLIN};
+        fds[1] = (struct pollfd){.fd = -1, .events = POLLIN};
+        if (session != NULL && rp_handoff_session_timeout(session, &timeout_ns) == RP_HANDOFF_OK)
+            fds[1].fd = rp_handoff_session_fd(session);
+        for (int i = 0; i < CLIENTS; i++)
+            fds[i + 2] = (struct pollfd){.fd = clients[i].away ? -1 : clients[i].fd, .events = POLLIN};
+        struct timespec timeout = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
+        if (ppoll(fds, CLIENTS + 2, timeout_ns == RP_HANDOFF_FOREVER ? NULL : &timeout, &waiting) < 0)
+            memset(fds, 0, sizeof fds); /* a signal */
+        for (int i = 0; i < CLIENTS; i++)
+            if (fds[i + 2].revents != 0)
+                serve(&clients[i]);
+        if (fds[0].revents != 0)
+            add_client(accept4(listener, NULL, NULL, SOCK_CLOEXEC), NULL, 0);
+        if (session != NULL)
+            take_events();
+        if (restarting && session == NULL) {
+            restarting = 0;
+            if (broker != NULL || rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK)
+                start_successor(argv[0]);
+        }
+    }
+    rp_handoff_broker_destroy(broker);
+    return 0;
+}
