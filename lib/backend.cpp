@@ -5,14 +5,10 @@
 
 #include "acceptance.hpp"
 #include "transport/descriptor.hpp"
-#include "transport/stream.hpp"
 
 namespace rp::handoff {
 
 namespace {
-
-constexpr Duration accept_back_off = std::chrono::milliseconds(50);
-constexpr int accepts_at_once = 16;
 
 using State = Connection::State;
 
@@ -31,118 +27,6 @@ Result<std::shared_ptr<Backend>> Backend::create(Config config, std::unique_ptr<
 
 Backend::Backend(Config config, std::unique_ptr<TimeSource> time, transport::Poller poller)
     : config_(std::move(config)), time_(std::move(time)), poller_(std::move(poller)), tokens_(config_.tokens) {}
-
-// ---- where brokers come from ----------------------------------------------------------------------------------------
-
-Status Backend::listen(const char *path) {
-    {
-        const Lock lock(mutex_);
-        if (endpoint_) {
-            return Status::limit;
-        }
-    }
-    Result<transport::Endpoint> endpoint = transport::Endpoint::listen(path); // may wait for another process
-    if (!endpoint) {
-        return endpoint.error();
-    }
-    const Lock lock(mutex_);
-    if (endpoint_) {
-        return Status::limit;
-    }
-    const Status added = add({endpoint->fd(), false, UniqueFd()});
-    if (added == Status::ok) {
-        endpoint_.emplace(std::move(*endpoint));
-    }
-    return added;
-}
-
-Status Backend::add_listener(int fd, bool trusted) {
-    const Lock lock(mutex_);
-    if (const Status status = transport::adopt_listener(fd); status != Status::ok) {
-        return status;
-    }
-    const Status added = add({fd, trusted, UniqueFd()});
-    if (added == Status::ok) {
-        listeners_.at(next_id_ - 1).owned.reset(fd);
-    }
-    return added;
-}
-
-Status Backend::add(Listener listener) {
-    const int fd = listener.fd;
-    listeners_.emplace(next_id_, std::move(listener));
-    if (!poller_.add(fd, next_id_)) {
-        listeners_.erase(next_id_);
-        return Status::system;
-    }
-    poller_.enable(fd, next_id_, listening_);
-    ++next_id_;
-    return Status::ok;
-}
-
-Status Backend::add_connection(int fd, bool trusted) {
-    const Lock lock(mutex_);
-    if (const Status status = transport::check_connection(fd); status != Status::ok) {
-        return status;
-    }
-    const auto peer = peer_credentials(fd);
-    if (!trusted && (!peer || config_.peers.check(*peer, 0) != Cause::none)) {
-        ++rejected_peers_;
-        return Status::peer_rejected;
-    }
-    if (connections_.size() >= config_.max_connections) {
-        return Status::limit;
-    }
-    if (!poller_.add(fd, next_id_)) {
-        return Status::system;
-    }
-    struct Undo {
-        transport::Poller &poller;
-        int fd;
-        ~Undo() {
-            if (fd >= 0) {
-                poller.remove(fd);
-            }
-        }
-    } undo{poller_, fd};
-    UniqueFd none;
-    Connection &added = connections_.add(next_id_, none, peer.value_or(PeerCredentials{}), true, config_.max_frame);
-    added.fd.reset(fd);
-    undo.fd = -1;
-    ++next_id_;
-    return Status::ok;
-}
-
-void Backend::accept_from(const Listener &listener, Instant now) {
-    for (int i = 0; i < accepts_at_once && connections_.size() < config_.max_connections; ++i) {
-        auto accepted = transport::accept(listener.fd);
-        if (!accepted) {
-            if (accepted.error() != EAGAIN) {
-                accept_again_at_ = after(now, accept_back_off); // out of descriptors or memory
-            }
-            return;
-        }
-        const auto peer = peer_credentials(accepted->get());
-        if (!listener.trusted && (!peer || config_.peers.check(*peer, 0) != Cause::none)) {
-            ++rejected_peers_;
-            continue;
-        }
-        Connection &connection =
-            connections_.add(next_id_++, *accepted, peer.value_or(PeerCredentials{}), false, config_.max_frame);
-        rest(connection, now);
-    }
-}
-
-void Backend::enable_listeners(Instant now) noexcept {
-    const bool wanted = connections_.size() < config_.max_connections && is_due(accept_again_at_, now);
-    if (wanted == listening_) {
-        return;
-    }
-    listening_ = wanted;
-    for (const auto &[id, listener] : listeners_) {
-        poller_.enable(listener.fd, id, wanted);
-    }
-}
 
 // ---- tokens ---------------------------------------------------------------------------------------------------------
 
@@ -413,67 +297,6 @@ Backend::Statistics Backend::statistics() noexcept {
             rejected_tokens_,
             rejected_offers_,
             answers_undelivered_};
-}
-
-// ---- offers ---------------------------------------------------------------------------------------------------------
-
-void Backend::answered(Connection &connection, bool usable) noexcept {
-    const Instant now = time_->now();
-    const Lock lock(mutex_);
-    if (shut_ || !usable) {
-        connections_.remove(connection);
-    } else {
-        rest(connection, now);
-    }
-    enable_listeners(now);
-    if (nearest_deadline() < asleep_until_) {
-        poller_.nudge();
-    }
-}
-
-Offer::~Offer() {
-    refuse("the backend dropped the offer");
-}
-
-Result<Offer::Accepted> Offer::accept() noexcept {
-    if (answered_.exchange(true)) {
-        return Failure(Status::answered);
-    }
-    const Status consumed = backend_->consume(info_.token);
-    if (consumed != Status::ok) {
-        connection_.receiver.take_fd().reset();
-        ++backend_->rejected_tokens_;
-        answer(false, rejection_text(consumed, Token::size).view());
-        return Failure(consumed);
-    }
-    Accepted accepted{connection_.receiver.take_fd(), false};
-    ++backend_->accepted_;
-    accepted.delivered = answer(true, {});
-    return accepted;
-}
-
-Status Offer::refuse(std::string_view text) noexcept {
-    if (answered_.exchange(true)) {
-        return Status::answered;
-    }
-    // The duplicate goes first: once the broker reads the refusal, the connection is its own again.
-    connection_.receiver.take_fd().reset();
-    backend_->revoke(info_.token);
-    ++backend_->refused_;
-    return answer(false, text) ? Status::ok : Status::ack_undelivered;
-}
-
-bool Offer::answer(bool accepted, std::string_view text) noexcept {
-    const wire::AckMessage ack = wire::encode_ack_frame(
-        {info_.token.view(), accepted, utf8_prefix(text, wire::max_error_detail), info_.correlation_id},
-        wire::Kind::response);
-    const Instant deadline = after(backend_->now(), backend_->config_.io_timeout);
-    const transport::StreamResult written =
-        transport::write_all(connection_.fd.get(), ack.view(), deadline, *backend_->time_);
-    const bool delivered = written.status == Status::ok;
-    backend_->answers_undelivered_ += delivered ? 0 : 1;
-    backend_->answered(connection_, delivered);
-    return delivered;
 }
 
 } // namespace rp::handoff
