@@ -100,7 +100,7 @@ def bar(row):
     """(label, ratio, target) for the plot, as time of ours by time of the reference; None if the row has no such."""
     if row.ratio is None or row.target is None:
         return None
-    rate = row.measure == "rate"
+    rate = row.unit == "k/s"
     target = float(row.target.split()[1])
     return (f"{row.what} / {row.against}, {row.pinning}, {row.measure}",
             1 / row.ratio if rate else row.ratio, 1 / target if rate else target)
