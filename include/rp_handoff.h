@@ -860,8 +860,8 @@ typedef struct rp_handoff_session_options {
     uint32_t peer_uid_count; /* at most 64; 0: this process's effective user id */
     uint32_t peer_pid;       /* the peer must be this process; 0: any */
     const char *socket_path; /* to dial; NULL: connection_fd */
-    int32_t connection_fd;   /* TAKEN ON SUCCESS, and made blocking and close-on-exec: a connected Unix stream socket;
-                                  read if socket_path is NULL */
+    int32_t connection_fd;   /* TAKEN ON SUCCESS, and made blocking and close-on-exec: a connected Unix stream socket of
+                                  which nobody else holds a duplicate; read if socket_path is NULL */
     uint32_t max_in_flight;  /* default 256, at most RP_HANDOFF_IN_FLIGHT_MAX; the smaller one of both sides counts */
     const char
         *service_name; /* broker: told to the backend, which finds it in the info of each offer; UTF-8, at most 255

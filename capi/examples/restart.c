@@ -6,7 +6,7 @@
  * backend. Half a line that was read already travels as early bytes. What comes back is served on by the old process.
  */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* accept4, ppoll */
+#define _GNU_SOURCE /* accept4 */
 #endif
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,8 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { CLIENTS = 1000, LINE = 512 };
@@ -30,14 +30,8 @@ static struct client {
 } clients[CLIENTS];
 static int listener = -1, listener_away;
 static rp_handoff_broker *broker;
-static rp_handoff_session *session;      /* to the new process, or from the old one */
-static int next_to_offer, unsettled;     /* 0 is the listener, i + 1 a client; -1: not yet */
-static volatile sig_atomic_t restarting; /* asked to */
-
-static void on_hangup(int number) {
-    (void)number;
-    restarting = 1;
-}
+static rp_handoff_session *session;  /* to the new process, or from the old one */
+static int next_to_offer, unsettled; /* 0 is the listener, i + 1 a client; -1: not yet */
 
 /* ---- serving */
 
@@ -47,14 +41,14 @@ static void end_client(struct client *c) {
     c->fd = -1;
 }
 
-static void add_client(int fd, const void *early, size_t length) {
-    struct client *c = clients;
-    while (c < clients + CLIENTS && c->fd >= 0)
-        c++;
-    if (c == clients + CLIENTS || length >= LINE) {
-        close(fd);
-        return;
-    }
+static struct client *free_place(void) {
+    for (struct client *c = clients; c < clients + CLIENTS; c++)
+        if (c->fd < 0)
+            return c;
+    return NULL;
+}
+
+static void add_client(struct client *c, int fd, const void *early, size_t length) {
     *c = (struct client){.fd = fd, .length = length};
     if (length > 0)
         memcpy(c->line, early, length);
@@ -67,8 +61,12 @@ static void serve(struct client *c) {
         return;
     c->length += n > 0 ? (size_t)n : 0;
     while (n > 0 && (end = memchr(c->line, '\n', c->length)) != NULL) {
-        dprintf(c->fd, "%d %.*s", (int)getpid(), (int)(end + 1 - c->line), c->line);
-        c->length -= (size_t)(end + 1 - c->line);
+        char answer[16 + LINE];
+        size_t line = (size_t)(end + 1 - c->line), head = (size_t)snprintf(answer, 16, "%d ", (int)getpid());
+        memcpy(answer + head, c->line, line);
+        if (send(c->fd, answer, head + line, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)(head + line))
+            n = 0; /* who does not read is not waited for */
+        c->length -= line;
         memmove(c->line, end + 1, c->length);
     }
     if (n <= 0 || c->length == LINE)
@@ -141,13 +139,16 @@ static void settle(const rp_handoff_event *event) {
 
 static void adopt(rp_handoff_offer *offer) {
     rp_handoff_offer_info info = {.struct_size = sizeof info};
+    struct client *place = free_place();
     int32_t fd;
-    if (rp_handoff_offer_info_get(offer, &info) == RP_HANDOFF_OK &&
-        rp_handoff_offer_accept(offer, &fd) >= RP_HANDOFF_OK) {
+    rp_handoff_offer_info_get(offer, &info);
+    if ((info.metadata_length == 0 && place == NULL) || info.early_length >= LINE)
+        rp_handoff_offer_refuse(offer, "no place"); /* so the old process goes on serving it */
+    else if (rp_handoff_offer_accept(offer, &fd) >= RP_HANDOFF_OK) {
         if (info.metadata_length > 0)
             listener = fd;
         else
-            add_client(fd, info.early, info.early_length);
+            add_client(place, fd, info.early, info.early_length);
     }
     rp_handoff_offer_destroy(offer);
 }
@@ -190,42 +191,43 @@ static int begin(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    static struct pollfd fds[CLIENTS + 2];
-    sigset_t hangup, waiting;
-    sigemptyset(&hangup);
-    sigaddset(&hangup, SIGHUP); /* comes only while the loop waits */
-    sigprocmask(SIG_BLOCK, &hangup, &waiting);
-    sigdelset(&waiting, SIGHUP);
-    signal(SIGHUP, on_hangup);
-    signal(SIGPIPE, SIG_IGN);
+    static struct pollfd fds[CLIENTS + 3];
+    struct signalfd_siginfo hangup;
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    int asked = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     signal(SIGCHLD, SIG_IGN);
-    if (!begin(argc, argv)) {
+    if (asked < 0 || !begin(argc, argv)) {
         perror("restart PORT");
         return 1;
     }
     while (!is_idle()) {
         uint64_t timeout_ns = RP_HANDOFF_FOREVER;
-        fds[0] = (struct pollfd){.fd = listener_away ? -1 : listener, .events = POLLIN};
+        fds[0] = (struct pollfd){.fd = listener_away || free_place() == NULL ? -1 : listener, .events = POLLIN};
         fds[1] = (struct pollfd){.fd = -1, .events = POLLIN};
+        fds[2] = (struct pollfd){.fd = session == NULL ? asked : -1, .events = POLLIN}; /* one successor at a time */
         if (session != NULL && rp_handoff_session_timeout(session, &timeout_ns) == RP_HANDOFF_OK)
             fds[1].fd = rp_handoff_session_fd(session);
         for (int i = 0; i < CLIENTS; i++)
-            fds[i + 2] = (struct pollfd){.fd = clients[i].away ? -1 : clients[i].fd, .events = POLLIN};
-        struct timespec timeout = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
-        if (ppoll(fds, CLIENTS + 2, timeout_ns == RP_HANDOFF_FOREVER ? NULL : &timeout, &waiting) < 0)
-            memset(fds, 0, sizeof fds); /* a signal */
+            fds[i + 3] = (struct pollfd){.fd = clients[i].away ? -1 : clients[i].fd, .events = POLLIN};
+        int timeout_ms = timeout_ns < 3600000000000 ? (int)(timeout_ns / 1000000) + 1 : -1;
+        if (poll(fds, CLIENTS + 3, timeout_ms) < 0)
+            continue; /* a signal */
         for (int i = 0; i < CLIENTS; i++)
-            if (fds[i + 2].revents != 0)
+            if (fds[i + 3].revents != 0)
                 serve(&clients[i]);
-        if (fds[0].revents != 0)
-            add_client(accept4(listener, NULL, NULL, SOCK_CLOEXEC), NULL, 0);
+        if (fds[0].revents != 0) {
+            int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+            if (client >= 0)
+                add_client(free_place(), client, NULL, 0);
+        }
         if (session != NULL)
             take_events();
-        if (restarting && session == NULL) {
-            restarting = 0;
-            if (broker != NULL || rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK)
-                start_successor(argv[0]);
-        }
+        if (fds[2].revents != 0 && read(asked, &hangup, sizeof hangup) == sizeof hangup &&
+            (broker != NULL || rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK))
+            start_successor(argv[0]);
     }
     rp_handoff_broker_destroy(broker);
     return 0;

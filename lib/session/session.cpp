@@ -11,6 +11,7 @@ namespace rp::handoff::session {
 namespace {
 
 constexpr int reads_at_once = 64;
+constexpr Duration longest_overshoot = std::chrono::milliseconds(20); // of SO_RCVTIMEO, which counts in jiffies
 
 } // namespace
 
@@ -87,6 +88,9 @@ void Session::parse(Link &link, Instant now) {
             if (!peer_closing_) {
                 peer_closing_ = true;
                 closing_event_ = on_goodbye(now);
+                if (closing_event_) {
+                    announce();
+                }
             }
         } else {
             status = state_ == State::greeting ? on_greeting(*frame) : on_frame(*frame);
@@ -135,6 +139,7 @@ void Session::end(Status why, Instant now) noexcept {
     }
     closed_event_ = true;
     announce();
+    wake_reader();                         // nothing in the poller's set will
     ::shutdown(link_.socket(), SHUT_RDWR); // wakes a thread that reads
     ::shutdown(aside_.socket(), SHUT_RDWR);
 }
@@ -268,7 +273,9 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
     reading_ = true;
     const bool control = reads_control();
     Link &link = *incoming_;
-    direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent() && !aside_.has_unsent();
+    direct = direct && time_.is_real() && has_outlet() && !stalled_ && !link_.has_unsent() && !aside_.has_unsent() &&
+             elapsed(now_, until) > longest_overshoot;
+    polling_ = !direct;
     reader_until_ = direct ? Instant() : until;
     if (!direct) {
         asked_ = true;
@@ -290,7 +297,7 @@ Instant Session::pause(Lock &lock, Instant until, bool direct, bool inside) {
         }
     }
     lock.lock();
-    reading_ = false;
+    reading_ = polling_ = false;
     reader_until_ = Instant();
     inside_ = inside;
     if (direct) {
@@ -321,7 +328,7 @@ void Session::process() {
     inside_ = true;
     draining_ = false;
     told_until_ = Instant();
-    if (nudged_) {
+    if (nudged_ && !polling_) { // or it is for the thread that waits there
         nudged_ = false;
         poller_.take_nudge();
     }
@@ -431,7 +438,8 @@ Statistics Session::statistics() noexcept {
 }
 
 bool Session::can_be_freed() noexcept {
-    return Lock(mutex_, std::try_to_lock).owns_lock();
+    // A thread that waited on the condition variable at the fork would be waited for, for ever.
+    return Lock(mutex_, std::try_to_lock).owns_lock() && waiters_ == 0;
 }
 
 } // namespace rp::handoff::session

@@ -216,6 +216,7 @@ class Session {
     const pid_t owner_ = getpid();
     std::condition_variable readable_;
     bool reading_ = false;
+    bool polling_ = false; // that reader waits on the poller
     std::size_t waiters_ = 0;
     Instant waiters_until_{}; // no waiter sleeps for longer by itself
     bool inside_ = false;     // in process or wait, whose caller looks for events by itself

@@ -119,22 +119,32 @@ TEST_CASE("a child can destroy sessions in which threads of its parent wait, and
           doctest::test_suite(not_under_valgrind)) {
     Joined joined;
     std::thread waiting([&] {
-        while (await_event(joined.receiving).kind != RP_HANDOFF_EVENT_CLOSED) {
-        }
+        std::vector<Event> held; // offers, unanswered
+        do {
+            held.push_back(await_event(joined.receiving));
+        } while (held.back().kind != RP_HANDOFF_EVENT_CLOSED);
     });
-    std::thread executing([&] {
+    const auto execute = [&] {
         const ClientConnection client;
         auto submission = submission_of(client.fd.get());
-        submission.timeout_ns = 50'000'000;
+        submission.timeout_ns = 300'000'000;
         auto outcome = sized<rp_handoff_outcome>();
         CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
-        CHECK(rp_handoff_session_close(joined.offering.get()) == RP_HANDOFF_OK);
-    });
-    in_a_child([&] { // the owners are left alone: the threads look at them
-        rp_handoff_session_destroy(joined.offering.get());
-        rp_handoff_session_destroy(joined.receiving.get());
-    });
-    executing.join();
+    };
+    std::thread reading(execute);
+    std::thread sleeping(execute); // until the other one has read
+    while (statistics(joined.offering).in_flight < 2) {
+        std::this_thread::yield();
+    }
+    for (int i = 0; i < 10; ++i) {
+        in_a_child([&] { // the owners are left alone: the threads look at them
+            rp_handoff_session_destroy(joined.offering.get());
+            rp_handoff_session_destroy(joined.receiving.get());
+        });
+    }
+    reading.join();
+    sleeping.join();
+    CHECK(rp_handoff_session_close(joined.offering.get()) == RP_HANDOFF_OK);
     waiting.join();
 }
 

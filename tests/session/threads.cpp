@@ -144,6 +144,19 @@ TEST_CASE("who waits in a broker for ever is woken when another thread's close h
     CHECK(event.status == RP_HANDOFF_ERR_TIMED_OUT);
 }
 
+TEST_CASE("who waits is woken by the end that another thread's submit finds, whoever looks first") {
+    for (int i = 0; i < 20; ++i) {
+        hand::Scene scene;
+        Waiting waiting(scene.offering);
+        scene.backend.connection.reset(); // and the socket aside stays open
+        ClientConnection client;
+        submit(scene.offering, client);
+        process(scene.offering);
+        const std::int32_t kind = waiting.event().kind;
+        CHECK((kind == RP_HANDOFF_EVENT_OUTCOME || kind == RP_HANDOFF_EVENT_CLOSED));
+    }
+}
+
 TEST_CASE("who waits is woken by the event of another thread's call, also while a third one reads") {
     hand::Scene scene;
     ClientConnection clients[2];

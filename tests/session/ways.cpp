@@ -146,6 +146,25 @@ TEST_CASE("a goodbye is heard where the answers come") {
     }
 }
 
+TEST_CASE("a goodbye that an executing thread reads wakes the loop") {
+    for (const bool elsewhere : {true, false}) {
+        hand::Scene scene;
+        place_backend(scene, elsewhere);
+        CHECK_FALSE(is_readable(fd_of(scene.offering)));
+        Executing executing(scene);
+        const hand::Offer offer = scene.backend.hear_offer();
+        CHECK(scene.backend.page.adopt(offer));
+        const int socket = elsewhere ? scene.backend.connection.get() : scene.backend.aside.get();
+        Bytes both = hand::frame(hand::goodbye, 0, {});
+        const Bytes answer = hand::Answer{offer.slot, offer.ticket, hand::adopted, ""}.framed();
+        both.insert(both.end(), answer.begin(), answer.end());
+        write_all(socket, both);
+        CHECK(executing.outcome().ownership == RP_HANDOFF_OWNER_BACKEND);
+        CHECK(is_readable(fd_of(scene.offering)));
+        CHECK(scene.next_event().kind == RP_HANDOFF_EVENT_CLOSING);
+    }
+}
+
 TEST_CASE("a broker that only executes hears the goodbye of a backend elsewhere, whenever it was said") {
     for (const bool was_heard_of : {true, false}) {
         Joined joined;
