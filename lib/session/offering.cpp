@@ -195,6 +195,7 @@ Result<std::uint64_t> Offering::submit(const Submission &submission, Instant now
     if (!index) {
         return Failure(index.error());
     }
+    // Who has no loop and no other thread is going to wait in a read.
     answers_here_ = is_single_threaded() && !is_watched() && ledger_ && ledger_->backend_is_elsewhere();
     return slots_[*index].ticket;
 }

@@ -64,13 +64,13 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def ask_all(self):
-        """The one process that answers all."""
+    def ask_all(self, said="", rest="hello\n"):
+        """The one process that answers all, of whose line `said` has been said."""
         pids = set()
         for client in self.clients:
-            client.say("hello\n")
+            client.say(rest)
             pid, line = client.hear()
-            assert line == "hello\n", line
+            assert line == said + rest, line
             pids.add(pid)
         assert len(pids) == 1, pids
         return pids.pop()
@@ -98,16 +98,10 @@ def all_connections_go_to_the_new_process_and_half_a_line_with_them():
             client.say("half a")
         os.kill(first, signal.SIGHUP)
         assert server.process.wait(WAIT) == 0
-        pids = set()
-        for client in server.clients:
-            client.say(" line\n")
-            pid, line = client.hear()
-            assert line == "half a line\n", line
-            pids.add(pid)
-        assert len(pids) == 1 and first not in pids, pids
-        newcomer = Client(server.port, FakeProcess)
-        server.clients.append(newcomer)
-        assert {server.ask_all()} == pids
+        second = server.ask_all("half a", " line\n")
+        assert second != first
+        server.clients.append(Client(server.port, FakeProcess))
+        assert server.ask_all() == second
 
 
 @case
