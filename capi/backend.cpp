@@ -1,5 +1,5 @@
+#include "environment.hpp"
 #include "handles.hpp"
-#include "sources.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <unistd.h>
 
-#include "../lib/status.hpp"
-#include "../lib/text.hpp"
+#include "base/status.hpp"
+#include "base/text.hpp"
 #include "rp_handoff.h"
 
 namespace rp::handoff::capi {

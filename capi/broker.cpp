@@ -1,11 +1,13 @@
-#include "../lib/broker.hpp"
+#include "handoff/broker.hpp"
 
-#include "../lib/transport/endpoint.hpp"
-#include "../lib/wire/exchange.hpp"
 #include "callbacks.hpp"
+#include "environment.hpp"
 #include "handles.hpp"
+#include "os/descriptor.hpp"
+#include "os/endpoint.hpp"
 #include "policy.hpp"
-#include "sources.hpp"
+#include "v1/exchange.hpp"
+#include "wire/exchange.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -80,16 +82,17 @@ Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
     config.policy.max_keys = or_default<std::size_t>(o.max_backends, config.policy.max_keys);
     config.policy.window = or_default(duration(o.failed_attempts_window_ns), config.policy.window);
     config.recovery_accepts = or_default(o.recovery_accepts, config.recovery_accepts);
-    config.in_flight_percent = or_default(o.in_flight_percent, config.in_flight_percent);
+    const std::uint64_t percent = or_default(o.in_flight_percent, 50U);
+    const std::uint64_t descriptors = os::descriptor_limit();
+    config.in_flight = std::max<std::uint64_t>(descriptors / 100 * percent + descriptors % 100 * percent / 100, 1);
     if (config.tokens.max_pending > max_pending_bound || config.policy.max_keys > max_backends_bound ||
-        config.max_frame > max_frame_bound || config.in_flight_percent > 100 ||
-        config.ack_deadline >= config.tokens.ttl) {
+        config.max_frame > max_frame_bound || percent > 100 || config.ack_deadline >= config.tokens.ttl) {
         return Failure(Status::invalid_argument);
     }
     return config;
 }
 
-Result<Broker::Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter) {
+Result<V1Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter) {
     auto subject = to_subject(r.subject);
     if (!subject) {
         return Failure(subject.error());
@@ -98,7 +101,7 @@ Result<Broker::Request> to_request(const rp_handoff_request &r, Transport *trans
     if (r.fd < 0 || (transport != nullptr && waiter == nullptr)) {
         return Failure(Status::invalid_argument);
     }
-    if (by_path && !transport::is_valid_path(r.socket_path)) {
+    if (by_path && !os::is_valid_path(r.socket_path)) {
         return Failure(Status::path_invalid);
     }
     const bool trust_said =
@@ -107,18 +110,18 @@ Result<Broker::Request> to_request(const rp_handoff_request &r, Transport *trans
         return Failure(Status::invalid_argument);
     }
     // On a socket of another kind the bytes would leave without the descriptor.
-    if (!by_path && transport == nullptr && transport::check_connection(r.connection_fd) == Status::invalid_argument) {
+    if (!by_path && transport == nullptr && os::check_connection(r.connection_fd) == Status::invalid_argument) {
         return Failure(Status::invalid_argument);
     }
-    return Broker::Request{r.fd,
-                           to_token(r.token),
-                           r.socket_path,
-                           by_path || !trust_said ? -1 : r.connection_fd,
-                           r.connection_trust == RP_HANDOFF_TRUST_CALLER,
-                           r.correlation_id,
-                           transport,
-                           waiter,
-                           std::move(*subject)};
+    return V1Request{r.fd,
+                     to_token(r.token),
+                     r.socket_path,
+                     by_path || !trust_said ? -1 : r.connection_fd,
+                     r.connection_trust == RP_HANDOFF_TRUST_CALLER,
+                     r.correlation_id,
+                     transport,
+                     waiter,
+                     std::move(*subject)};
 }
 
 // The caller chooses the distance between items, so they may lie anywhere.
@@ -202,13 +205,13 @@ int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_re
         }
         CallbackTransport transport(r.transport, r.transport_user_data);
         CallbackWaiter waiter(r.await_ack, r.await_ack_user_data);
-        Result<Broker::Request> core =
+        Result<V1Request> core =
             to_request(r, r.transport != nullptr ? &transport : nullptr, r.await_ack != nullptr ? &waiter : nullptr);
         rp_handoff_token_wipe(&r.token);
         if (!core) {
             return core.error();
         }
-        const Result<Broker::Report> report = broker->broker.execute(std::move(*core));
+        const Result<Broker::Report> report = execute_v1(broker->broker, std::move(*core));
         if (report) {
             write_struct(out_outcome, to_outcome(*report));
         }

@@ -1,6 +1,6 @@
 #include "callbacks.hpp"
 
-#include "sources.hpp"
+#include "environment.hpp"
 
 namespace rp::handoff::capi {
 

@@ -1,8 +1,8 @@
 // The caller's transport and waiter, as the core wants them.
 #pragma once
 
-#include "../lib/orchestrate.hpp"
 #include "boundary.hpp"
+#include "handoff/blocking.hpp"
 
 namespace rp::handoff::capi {
 

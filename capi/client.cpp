@@ -1,8 +1,8 @@
-#include "../lib/client.hpp"
+#include "door/client.hpp"
 
-#include "../lib/transport/descriptor.hpp"
+#include "environment.hpp"
 #include "handles.hpp"
-#include "sources.hpp"
+#include "os/descriptor.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -70,7 +70,7 @@ int32_t rp_handoff_client_connect(const rp_handoff_client_request *request,
         if (!core || !peers || !time) {
             return Status::invalid_argument;
         }
-        if (!transport::supported) {
+        if (!os::supported) {
             return Status::unsupported;
         }
         Result<ClientConnection> connection = connect_to_service(*core, *peers, **time);

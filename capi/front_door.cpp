@@ -1,13 +1,13 @@
-#include "../lib/front_door.hpp"
+#include "door/front_door.hpp"
 
 #include <charconv>
 #include <cstdlib>
 
-#include "../lib/transport/descriptor.hpp"
-#include "../lib/transport/endpoint.hpp"
+#include "environment.hpp"
 #include "handles.hpp"
+#include "os/descriptor.hpp"
+#include "os/endpoint.hpp"
 #include "policy.hpp"
-#include "sources.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -64,7 +64,7 @@ Result<Service> to_service(const rp_handoff_service &s, const Broker &broker) {
     if (!name || s.name == nullptr || !version || !backend || s.backend_endpoint == nullptr) {
         return Failure(Status::invalid_argument);
     }
-    if (s.handoff_endpoint != nullptr && !transport::is_valid_path(s.handoff_endpoint)) {
+    if (s.handoff_endpoint != nullptr && !os::is_valid_path(s.handoff_endpoint)) {
         return Failure(Status::path_invalid);
     }
     Result<PeerPolicy> clients =
@@ -75,7 +75,7 @@ Result<Service> to_service(const rp_handoff_service &s, const Broker &broker) {
     if (!clients || !key || versions_read != Status::ok) {
         return Failure(clients ? key ? versions_read : key.error() : clients.error());
     }
-    std::shared_ptr<session::Offering> session;
+    std::shared_ptr<session::BrokerSession> session;
     if (s.session != nullptr) {
         if (const Status status = check_handle(s.session); status != Status::ok) {
             return Failure(status);
@@ -125,7 +125,7 @@ int32_t rp_handoff_front_door_create(rp_handoff_broker *broker, const rp_handoff
         if (const Status status = read_options(options, o); status != Status::ok) {
             return status;
         }
-        if (!transport::supported) {
+        if (!os::supported) {
             return Status::unsupported;
         }
         FrontDoor::Config config;

@@ -3,11 +3,12 @@
 
 #include <memory>
 
-#include "../lib/backend.hpp"
-#include "../lib/broker.hpp"
-#include "../lib/session/offering.hpp"
-#include "../lib/session/receiving.hpp"
 #include "boundary.hpp"
+#include "handoff/broker.hpp"
+#include "os/descriptor.hpp"
+#include "session/backend_session.hpp"
+#include "session/broker_session.hpp"
+#include "v1/backend.hpp"
 
 struct rp_handoff_broker {
     static constexpr rp::handoff::capi::Kind own_kind = rp::handoff::capi::Kind::broker;
@@ -18,7 +19,8 @@ struct rp_handoff_broker {
 
     rp_handoff_broker(rp::handoff::Broker::Config config, std::unique_ptr<rp::handoff::TimeSource> t,
                       std::unique_ptr<rp::handoff::RandomSource> r)
-        : time(std::move(t)), random(std::move(r)), broker(std::move(config), *time, *random) {}
+        : time(std::move(t)), random(std::move(r)),
+          broker(std::move(config), *time, *random, rp::handoff::os::queue_is_empty) {}
 };
 
 namespace rp::handoff::capi {
@@ -38,7 +40,7 @@ struct rp_handoff_offer {
 struct rp_handoff_session {
     static constexpr rp::handoff::capi::Kind own_kind = rp::handoff::capi::Kind::session;
     rp::handoff::capi::Handle base{own_kind};
-    std::shared_ptr<rp::handoff::session::Offering> offering; // one of the two
+    std::shared_ptr<rp::handoff::session::BrokerSession> offering; // one of the two
     std::shared_ptr<rp::handoff::capi::Received> received;
 
     rp::handoff::session::Session &any() noexcept;
@@ -48,7 +50,7 @@ namespace rp::handoff::capi {
 
 // The backend's side and the handles of its offers, which live as long as one of them does.
 struct Received {
-    std::shared_ptr<session::Receiving> session;
+    std::shared_ptr<session::BackendSession> session;
     std::unique_ptr<rp_handoff_offer[]> offers;
 };
 

@@ -1,4 +1,4 @@
-#include "../lib/latency.hpp"
+#include "handoff/latency.hpp"
 
 #include "boundary.hpp"
 

@@ -1,10 +1,10 @@
 // Where the other side of a session connects to.
-#include "../lib/transport/endpoint.hpp"
+#include "os/endpoint.hpp"
 
-#include "../lib/clock.hpp"
-#include "../lib/transport/descriptor.hpp"
+#include "base/clock.hpp"
 #include "boundary.hpp"
-#include "sources.hpp"
+#include "environment.hpp"
+#include "os/descriptor.hpp"
 
 #include <cerrno>
 #include <poll.h>
@@ -15,9 +15,9 @@ using namespace rp::handoff::capi;
 struct rp_handoff_listener {
     static constexpr Kind own_kind = Kind::listener;
     Handle base{own_kind};
-    transport::Endpoint endpoint;
+    os::Endpoint endpoint;
 
-    explicit rp_handoff_listener(transport::Endpoint e) noexcept : endpoint(std::move(e)) {}
+    explicit rp_handoff_listener(os::Endpoint e) noexcept : endpoint(std::move(e)) {}
 };
 
 int32_t rp_handoff_listener_create(const char *path, rp_handoff_listener **out_listener) {
@@ -25,12 +25,12 @@ int32_t rp_handoff_listener_create(const char *path, rp_handoff_listener **out_l
         if (path == nullptr || out_listener == nullptr) {
             return Status::invalid_argument;
         }
-        Result<transport::Endpoint> endpoint = transport::Endpoint::listen(path);
+        Result<os::Endpoint> endpoint = os::Endpoint::listen(path);
         if (!endpoint) {
             return endpoint.error();
         }
         // Accepted sockets inherit it, so that what is sent before they are accepted is identified too.
-        transport::identify_senders(endpoint->fd(), true);
+        os::identify_senders(endpoint->fd(), true);
         *out_listener = new rp_handoff_listener(std::move(*endpoint));
         return Status::ok;
     });
@@ -53,7 +53,7 @@ int32_t rp_handoff_listener_accept(rp_handoff_listener *listener, uint64_t timeo
         SystemTime time;
         const Instant until = timeout_ns == RP_HANDOFF_FOREVER ? end_of_time : after(time.now(), duration(timeout_ns));
         for (;;) {
-            auto accepted = transport::accept(listener->endpoint.fd());
+            auto accepted = os::accept(listener->endpoint.fd());
             if (accepted) {
                 *out_fd = accepted->release();
                 return Status::ok;

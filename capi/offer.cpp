@@ -1,6 +1,6 @@
 // Offers, of the v1 wire and of sessions alike.
+#include "environment.hpp"
 #include "handles.hpp"
-#include "sources.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -20,8 +20,8 @@ rp_handoff_offer_info info_of(const Offer &offer) noexcept {
     return out;
 }
 
-rp_handoff_offer_info info_of(session::Receiving &session, session::Index place) noexcept {
-    const session::Receiving::Info info = session.info(place);
+rp_handoff_offer_info info_of(session::BackendSession &session, session::Index place) noexcept {
+    const session::BackendSession::Info info = session.info(place);
     const session::Peer &peer = *session.peer(); // there are no offers before there is one
     rp_handoff_offer_info out{};
     out.service_name_length = static_cast<std::uint32_t>(peer.service.size());

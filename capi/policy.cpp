@@ -1,6 +1,6 @@
 #include "policy.hpp"
 
-#include "../lib/text.hpp"
+#include "base/text.hpp"
 #include "handles.hpp"
 
 using namespace rp::handoff;

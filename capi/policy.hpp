@@ -3,8 +3,8 @@
 
 #include <optional>
 
-#include "../lib/broker.hpp"
 #include "boundary.hpp"
+#include "handoff/broker.hpp"
 
 namespace rp::handoff::capi {
 

@@ -1,10 +1,10 @@
-#include "../lib/pending_queue.hpp"
+#include "handoff/pending_queue.hpp"
 
 #include <memory>
 #include <mutex>
 
-#include "../lib/unique_fd.hpp"
-#include "sources.hpp"
+#include "base/unique_fd.hpp"
+#include "environment.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;

@@ -1,7 +1,7 @@
 // Sessions, of both sides.
-#include "../lib/transport/descriptor.hpp"
+#include "environment.hpp"
 #include "handles.hpp"
-#include "sources.hpp"
+#include "os/descriptor.hpp"
 
 #include <poll.h>
 
@@ -34,7 +34,7 @@ Result<session::Config> to_config(const rp_handoff_session_options *options, rp_
     if (const Status status = read_struct(options, o); status != Status::ok) {
         return Failure(status);
     }
-    if (!transport::supported) {
+    if (!os::supported) {
         return Failure(Status::unsupported);
     }
     // With a pid to match, the policy matches it.
@@ -86,7 +86,8 @@ Result<session::Submission> to_submission(const rp_handoff_submission &s, Token 
     return submission;
 }
 
-Status submit_one(session::Offering &offering, const rp_handoff_submission *item, Instant now, std::uint64_t *out_id) {
+Status submit_one(session::BrokerSession &offering, const rp_handoff_submission *item, Instant now,
+                  std::uint64_t *out_id) {
     rp_handoff_submission s{};
     if (const Status status = read_struct(item, s); status != Status::ok) {
         return status;
@@ -148,7 +149,7 @@ int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_sess
             return Status::invalid_argument; // it has its broker's
         }
         auto handle = std::make_unique<rp_handoff_session>();
-        auto offering = session::Offering::open(std::move(*config), broker->broker);
+        auto offering = session::BrokerSession::open(std::move(*config), broker->broker);
         if (!offering) {
             return offering.error();
         }
@@ -177,7 +178,7 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
         handle->received->offers = std::make_unique<rp_handoff_offer[]>(config->max_in_flight);
         std::for_each_n(handle->received->offers.get(), config->max_in_flight,
                         [](rp_handoff_offer &offer) { offer.base.kind = Kind::dead; });
-        auto receiving = session::Receiving::open(std::move(*config), std::move(*time));
+        auto receiving = session::BackendSession::open(std::move(*config), std::move(*time));
         if (!receiving) {
             return receiving.error();
         }
@@ -270,7 +271,7 @@ int32_t rp_handoff_session_flush(rp_handoff_session *session) {
 
 int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_submission *items, size_t stride,
                                   uint32_t count, uint64_t *out_ids) {
-    return guarded_offering(session, [&](session::Offering &offering) -> std::int32_t {
+    return guarded_offering(session, [&](session::BrokerSession &offering) -> std::int32_t {
         if (items == nullptr || count == 0 || count > INT32_MAX || (count > 1 && stride < sizeof *items)) {
             return RP_HANDOFF_ERR_INVALID_ARGUMENT;
         }
@@ -297,12 +298,12 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
 }
 
 int32_t rp_handoff_session_cancel(rp_handoff_session *session, uint64_t id) {
-    return guarded_offering(session, [&](session::Offering &offering) { return offering.cancel(id) ? 1 : 0; });
+    return guarded_offering(session, [&](session::BrokerSession &offering) { return offering.cancel(id) ? 1 : 0; });
 }
 
 int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
                                    rp_handoff_outcome *out_outcome) {
-    return guarded_offering(session, [&](session::Offering &offering) -> std::int32_t {
+    return guarded_offering(session, [&](session::BrokerSession &offering) -> std::int32_t {
         rp_handoff_submission s{};
         if (check_result_struct(out_outcome) != Status::ok) {
             return RP_HANDOFF_ERR_INVALID_ARGUMENT;

@@ -3,8 +3,8 @@
 
 #include <iterator>
 
-#include "../lib/peer.hpp"
-#include "../lib/transport/descriptor.hpp"
+#include "os/descriptor.hpp"
+#include "os/peer.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -53,8 +53,8 @@ static_assert(code(Status::empty_handoff) == RP_HANDOFF_ERR_EMPTY_HANDOFF);
 static_assert(code(Status::empty_fallback) == RP_HANDOFF_ERR_EMPTY_FALLBACK);
 static_assert(code(Status::p50_not_faster) == RP_HANDOFF_ERR_P50_NOT_FASTER);
 static_assert(code(Status::p99_not_faster) == RP_HANDOFF_ERR_P99_NOT_FASTER);
-static_assert(static_cast<int>(Exemption::yes) == RP_HANDOFF_EXEMPT_YES);
-static_assert(static_cast<int>(Exemption::no) == RP_HANDOFF_EXEMPT_NO);
+static_assert(static_cast<int>(os::Exemption::yes) == RP_HANDOFF_EXEMPT_YES);
+static_assert(static_cast<int>(os::Exemption::no) == RP_HANDOFF_EXEMPT_NO);
 
 #define RP_HANDOFF_TEXT_(x) #x
 #define RP_HANDOFF_TEXT(x) RP_HANDOFF_TEXT_(x)
@@ -135,7 +135,7 @@ int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform) {
         if (const Status status = check_result_struct(out_platform); status != Status::ok) {
             return status;
         }
-        write_struct(out_platform, {0, transport::supported ? 1 : 0, static_cast<std::int32_t>(in_flight_exemption())});
+        write_struct(out_platform, {0, os::supported ? 1 : 0, static_cast<std::int32_t>(os::in_flight_exemption())});
         return Status::ok;
     });
 }

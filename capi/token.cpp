@@ -1,4 +1,5 @@
-#include "sources.hpp"
+#include "environment.hpp"
+#include "os/random.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -10,7 +11,7 @@ int32_t rp_handoff_token_generate(rp_handoff_token *out_token) {
         if (out_token == nullptr) {
             return Status::invalid_argument;
         }
-        SystemRandom random;
+        os::SystemRandom random;
         const Result<Token> token = generate_token(random);
         if (token) {
             *out_token = to_c(*token);

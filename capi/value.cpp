@@ -1,10 +1,10 @@
 // Value handoffs: the caller's duplication and delivery, as the core wants them.
-#include "../lib/value.hpp"
+#include "handoff/value.hpp"
 
 #include "callbacks.hpp"
+#include "environment.hpp"
 #include "handles.hpp"
 #include "policy.hpp"
-#include "sources.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -96,8 +96,15 @@ int32_t rp_handoff_broker_execute_value(rp_handoff_broker *broker, const rp_hand
         CallbackWaiter waiter(r.await_ack, r.await_ack_user_data);
         ValueTransport transport(r.handle, r.duplicate != nullptr ? static_cast<Duplicator &>(given) : unsupported,
                                  channel);
+        const Token claimed = to_token(r.token);
         const Result<Broker::Report> report = broker->broker.execute(
-            {-1, to_token(r.token), nullptr, -1, false, r.correlation_id, &transport, &waiter, std::move(*subject)});
+            claimed, r.correlation_id, std::move(*subject),
+            [&](IssuedTokens &tokens, const AckRegistry::Pending &pending, std::uint64_t id) noexcept {
+                const ServiceName &service = pending.backend.service_name;
+                const Attempt attempt{
+                    -1, nullptr, -1, ByteView(), pending.deadline, claimed, service.c_str(), pending.backend.pid, id};
+                return orchestrate(tokens, attempt, transport, waiter, broker->broker.time());
+            });
         rp_handoff_token_wipe(&r.token);
         if (!report) {
             return report.error();

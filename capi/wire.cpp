@@ -3,10 +3,10 @@
 #include <protozero/buffer_string.hpp>
 #include <string>
 
-#include "../lib/text.hpp"
-#include "../lib/transport/descriptor.hpp"
-#include "../lib/transport/stream.hpp"
-#include "sources.hpp"
+#include "base/text.hpp"
+#include "environment.hpp"
+#include "os/descriptor.hpp"
+#include "os/stream.hpp"
 #include "wire_frames.hpp"
 
 using namespace rp::handoff;
@@ -216,10 +216,10 @@ int32_t rp_handoff_wire_send(int32_t connection_fd, int32_t fd, const uint8_t *d
         if (connection_fd < 0 || fd < 0 || data == nullptr || length == 0 || out_sent == nullptr) {
             return Status::invalid_argument;
         }
-        if (!transport::supported) {
+        if (!os::supported) {
             return Status::unsupported;
         }
-        const transport::Sent sent = transport::send(connection_fd, fd, {data, length});
+        const os::Sent sent = os::send(connection_fd, fd, {data, length});
         if (sent.os_error != 0) {
             errno = sent.os_error;
             return Status::system;
@@ -235,13 +235,13 @@ int32_t rp_handoff_wire_receive(int32_t connection_fd, uint8_t *data, size_t len
         if (connection_fd < 0 || data == nullptr || length == 0 || out_fd == nullptr) {
             return Status::invalid_argument;
         }
-        if (!transport::supported) {
+        if (!os::supported) {
             return Status::unsupported;
         }
         SystemTime time;
         const Instant deadline =
             timeout_ns == RP_HANDOFF_FOREVER ? end_of_time : after(time.now(), duration(timeout_ns));
-        Result<UniqueFd> fd = transport::receive_exactly(connection_fd, data, length, deadline, time);
+        Result<UniqueFd> fd = os::receive_exactly(connection_fd, data, length, deadline, time);
         if (!fd) {
             return fd.error();
         }

@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "../lib/wire/exchange.hpp"
 #include "boundary.hpp"
+#include "wire/exchange.hpp"
 
 namespace rp::handoff::capi {
 

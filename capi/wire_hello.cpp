@@ -1,9 +1,9 @@
 // The first contact's messages, for front doors of the caller's own.
-#include "../lib/wire/hello.hpp"
+#include "wire/hello.hpp"
 
 #include <vector>
 
-#include "../lib/text.hpp"
+#include "base/text.hpp"
 #include "boundary.hpp"
 #include "wire_frames.hpp"
 

@@ -1,9 +1,9 @@
-#include "frames.hpp"
+#include "session/frames.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-#include "../text.hpp"
+#include "base/text.hpp"
 
 namespace rp::handoff::session {
 

@@ -17,7 +17,7 @@
 
 #include <string_view>
 
-#include "../token.hpp"
+#include "handoff/token.hpp"
 
 namespace rp::handoff::session {
 

@@ -1,4 +1,4 @@
-#include "link.hpp"
+#include "session/link.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -77,18 +77,18 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     if (length == 0) {
         return {Got::failed, Status::protocol, 0};
     }
-    transport::Moved moved;
+    os::Moved moved;
     if (!with_control) {
-        moved = transport::receive_bytes(socket(), to, length, wait);
+        moved = os::receive_bytes(socket(), to, length, wait);
     } else if (at_frame) {
         if (!beside_.descriptors.empty()) {
             return {Got::failed, Status::protocol, 0}; // nobody asked for them
         }
         beside_.clear();
-        moved = transport::receive_message(socket(), to, length, wait, beside_);
+        moved = os::receive_message(socket(), to, length, wait, beside_);
     } else {
-        transport::Ancillary unexpected;
-        moved = transport::receive_message(socket(), to, length, wait, unexpected);
+        os::Ancillary unexpected;
+        moved = os::receive_message(socket(), to, length, wait, unexpected);
         if (!unexpected.descriptors.empty() || unexpected.truncated) {
             return {Got::failed, Status::protocol, 0};
         }
@@ -136,8 +136,8 @@ void Link::drop_frame() noexcept {
 
 // ---- sending --------------------------------------------------------------------------------------------------------
 
-transport::Sent Link::send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept {
-    const transport::Sent sent = transport::send_many(socket(), fds, count, pieces, piece_count);
+os::Sent Link::send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept {
+    const os::Sent sent = os::send_many(socket(), fds, count, pieces, piece_count);
     if (sent.os_error == 0) {
         ++messages_sent_;
         keep_rest(pieces, piece_count, sent.bytes);
@@ -145,7 +145,7 @@ transport::Sent Link::send(const int *fds, std::size_t count, const iovec *piece
     return sent;
 }
 
-transport::Sent Link::send(ByteView bytes) noexcept {
+os::Sent Link::send(ByteView bytes) noexcept {
     const iovec piece{const_cast<std::uint8_t *>(bytes.data()), bytes.size()}; // sendmsg(2) does not write to it
     return send(nullptr, 0, &piece, 1);
 }
@@ -162,7 +162,7 @@ void Link::keep_rest(const iovec *pieces, std::size_t piece_count, std::size_t s
 int Link::flush() noexcept {
     while (has_unsent()) {
         const iovec piece{unsent_.data() + sent_, unsent_.size() - sent_};
-        const transport::Sent sent = transport::send_many(socket(), nullptr, 0, &piece, 1);
+        const os::Sent sent = os::send_many(socket(), nullptr, 0, &piece, 1);
         if (sent.os_error != 0) {
             return sent.os_error;
         }

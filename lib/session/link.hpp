@@ -10,9 +10,9 @@
 #include <memory>
 #include <vector>
 
-#include "../clock.hpp"
-#include "../transport/descriptor.hpp"
-#include "frames.hpp"
+#include "base/clock.hpp"
+#include "os/descriptor.hpp"
+#include "session/frames.hpp"
 
 namespace rp::handoff::session {
 
@@ -51,14 +51,14 @@ class Link {
     // The first frame of what was read. frame_incomplete, protocol.
     Result<Frame> frame() const noexcept;
     void drop_frame() noexcept;
-    transport::Ancillary &beside() noexcept { return beside_; }
+    os::Ancillary &beside() noexcept { return beside_; }
 
     // ---- sending
 
     bool has_unsent() const noexcept { return sent_ < unsent_.size(); }
     // A message that begins now; nothing may be unsent. If a part of it leaves, the rest is kept to follow.
-    transport::Sent send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept;
-    transport::Sent send(ByteView bytes) noexcept;
+    os::Sent send(const int *fds, std::size_t count, const iovec *pieces, std::size_t piece_count) noexcept;
+    os::Sent send(ByteView bytes) noexcept;
     int flush() noexcept; // 0: all has left; EAGAIN; another errno
     void drop_unsent() noexcept;
 
@@ -71,12 +71,12 @@ class Link {
     UniqueFd socket_;
     std::size_t capacity_;
     std::unique_ptr<std::uint8_t[]> received_;
-    std::size_t begin_ = 0;       // of the first frame
-    std::size_t end_ = 0;         // of what was received
-    std::size_t read_began_ = 0;  // where the last read that began at a frame put its bytes
-    bool control_ = false;        // whether that read was with control data
-    transport::Ancillary beside_; // of that read
-    Duration timeout_{};          // what SO_RCVTIMEO is; zero: none yet
+    std::size_t begin_ = 0;      // of the first frame
+    std::size_t end_ = 0;        // of what was received
+    std::size_t read_began_ = 0; // where the last read that began at a frame put its bytes
+    bool control_ = false;       // whether that read was with control data
+    os::Ancillary beside_;       // of that read
+    Duration timeout_{};         // what SO_RCVTIMEO is; zero: none yet
     std::vector<std::uint8_t> unsent_;
     std::size_t sent_ = 0;
     std::uint64_t messages_sent_ = 0;

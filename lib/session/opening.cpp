@@ -1,10 +1,11 @@
 // How a session begins: the socket, who is at its other end, and when it is open.
-#include "session.hpp"
+#include "session/session.hpp"
 
 #include <algorithm>
 #include <cerrno>
 
-#include "../transport/endpoint.hpp"
+#include "os/endpoint.hpp"
+#include "os/peer.hpp"
 
 namespace rp::handoff::session {
 
@@ -24,7 +25,7 @@ Status status_of_dial(int error) noexcept {
 
 } // namespace
 
-Session::Session(Config config, TimeSource &time, transport::Poller poller, std::size_t receive_capacity,
+Session::Session(Config config, TimeSource &time, os::Poller poller, std::size_t receive_capacity,
                  std::size_t send_capacity)
     : config_(std::move(config)), time_(time), poller_(std::move(poller)), link_(receive_capacity, send_capacity),
       aside_(max_answers_frame, max_answers_frame) {
@@ -45,22 +46,22 @@ Status Session::begin() {
 }
 
 Status Session::take_connection() noexcept {
-    if (const Status status = transport::check_connection(config_.connection_fd); status != Status::ok) {
+    if (const Status status = os::check_connection(config_.connection_fd); status != Status::ok) {
         return status;
     }
     link_.set_socket(UniqueFd(config_.connection_fd));
-    if (const Status status = transport::take_connection(link_.socket()); status != Status::ok) {
+    if (const Status status = os::take_connection(link_.socket()); status != Status::ok) {
         return status;
     }
-    transport::identify_senders(link_.socket(), true);
+    os::identify_senders(link_.socket(), true);
     return connected();
 }
 
 Status Session::dial(Instant now) {
-    if (!transport::is_valid_path(config_.path.c_str())) {
+    if (!os::is_valid_path(config_.path.c_str())) {
         return Status::path_invalid;
     }
-    transport::Dialled dialled = transport::dial_now(config_.path.c_str());
+    os::Dialled dialled = os::dial_now(config_.path.c_str());
     if (!dialled.socket) {
         return status_of_dial(dialled.os_error);
     }
@@ -71,7 +72,7 @@ Status Session::dial(Instant now) {
 
 Status Session::connected() {
     if (!config_.path.empty()) { // a path names who bound it; nothing is said to anybody else
-        const auto peer = peer_credentials(link_.socket());
+        const auto peer = os::peer_credentials(link_.socket());
         if (!peer || config_.peers.check(*peer, config_.peer_pid) != Cause::none) {
             return Status::peer_rejected;
         }
@@ -81,7 +82,7 @@ Status Session::connected() {
 }
 
 void Session::dial_again(Instant now) {
-    const int error = transport::connect_again(link_.socket(), config_.path.c_str());
+    const int error = os::connect_again(link_.socket(), config_.path.c_str());
     if (error == EAGAIN) {
         dial_pause_ = std::min(dial_pause_ * 2, longest_dial_pause);
         dial_again_at_ = after(now, dial_pause_);
@@ -94,7 +95,7 @@ void Session::dial_again(Instant now) {
 }
 
 Status Session::authenticate() {
-    transport::Ancillary &beside = link_.beside();
+    os::Ancillary &beside = link_.beside();
     // What was sent before this side asked for it comes with the pid 0 and the overflow user id (unix(7)), which may be
     // an allowed one.
     if (!beside.sender || beside.foreign || (beside.sender->pid == 0 && !config_.peers.allows_anyone())) {
@@ -108,7 +109,7 @@ Status Session::authenticate() {
         peer_.pidfd_state = beside.pidfd_error == ESRCH ? PidfdState::reaped : PidfdState::unavailable;
     } else {
         peer_.pidfd_state =
-            transport::identify_senders(link_.socket(), true).pidfd ? PidfdState::unavailable : PidfdState::unsupported;
+            os::identify_senders(link_.socket(), true).pidfd ? PidfdState::unavailable : PidfdState::unsupported;
     }
     if (config_.peers.check(sender, config_.peer_pid) != Cause::none ||
         (config_.require_pidfd && peer_.pidfd_state != PidfdState::held)) {
@@ -116,7 +117,7 @@ Status Session::authenticate() {
     }
     peer_.credentials = sender;
     peer_.pidfd = std::move(beside.pidfd);
-    transport::identify_senders(link_.socket(), false); // it would cost something with every message
+    os::identify_senders(link_.socket(), false); // it would cost something with every message
     return Status::ok;
 }
 

@@ -28,11 +28,11 @@
 #include <optional>
 #include <string>
 
-#include "../clock.hpp"
-#include "../orchestrate.hpp"
-#include "../peer.hpp"
-#include "../transport/poller.hpp"
-#include "link.hpp"
+#include "base/clock.hpp"
+#include "handoff/blocking.hpp"
+#include "handoff/peer_policy.hpp"
+#include "os/poller.hpp"
+#include "session/link.hpp"
 
 namespace rp::handoff::session {
 
@@ -112,13 +112,13 @@ class Session {
     using Lock = std::unique_lock<std::mutex>;
     enum class State { dialling, greeting, open, ended };
 
-    Session(Config config, TimeSource &time, transport::Poller poller, std::size_t receive_capacity,
+    Session(Config config, TimeSource &time, os::Poller poller, std::size_t receive_capacity,
             std::size_t send_capacity);
 
     // Makes a session of what the config says. A descriptor from outside is taken on success only.
     template <class Make>
-    static auto start(Make make) -> Result<decltype(make(std::declval<transport::Poller>()))> {
-        Result<transport::Poller> poller = transport::Poller::create(false);
+    static auto start(Make make) -> Result<decltype(make(std::declval<os::Poller>()))> {
+        Result<os::Poller> poller = os::Poller::create(false);
         if (!poller) {
             return Failure(poller.error());
         }
@@ -173,7 +173,7 @@ class Session {
     TimeSource &time_;
     std::mutex mutex_;
     State state_ = State::dialling;
-    transport::Poller poller_;
+    os::Poller poller_;
     Link link_;
     Link aside_;
     Link *incoming_ = &link_; // the one of them where the peer speaks
@@ -205,7 +205,7 @@ class Session {
     bool needs_room(const Link &link) const noexcept;
     void watch_or_end() noexcept;
     bool watch() noexcept;
-    bool watch(const Link &link, transport::Poller::Id id, Watch &watched) noexcept;
+    bool watch(const Link &link, os::Poller::Id id, Watch &watched) noexcept;
     void send_goodbye() noexcept;
     void read_now(Instant now);
     Instant await_reader(Lock &lock, Instant until);

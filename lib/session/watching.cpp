@@ -1,12 +1,12 @@
 // What of a session is in its poller's set, so that its one descriptor is ready when there is something to do.
-#include "session.hpp"
+#include "session/session.hpp"
 
 namespace rp::handoff::session {
 
 namespace {
 
-constexpr transport::Poller::Id link_id = transport::Poller::first_free_id;
-constexpr transport::Poller::Id aside_id = transport::Poller::first_free_id + 1;
+constexpr os::Poller::Id link_id = os::Poller::first_free_id;
+constexpr os::Poller::Id aside_id = os::Poller::first_free_id + 1;
 
 } // namespace
 
@@ -33,7 +33,7 @@ bool Session::watch() noexcept {
 // Brings the poller's set to what it should be: input once somebody asked to be woken, since a descriptor in the set costs
 // a fiftieth of a handoff, and not while a frame has to wait; output while something could not be sent. What is not wanted
 // is not in the set either: epoll(7) reports a hang-up also to who did not ask.
-bool Session::watch(const Link &link, transport::Poller::Id id, Watch &watched) noexcept {
+bool Session::watch(const Link &link, os::Poller::Id id, Watch &watched) noexcept {
     const Watch wanted{&link == incoming_ && asked_ && !stalled_, needs_room(link)};
     if (wanted == watched) {
         return true;

@@ -4,7 +4,7 @@
 #include <protozero/basic_pbf_writer.hpp>
 #include <string_view>
 
-#include "field_reader.hpp"
+#include "wire/field_reader.hpp"
 
 namespace rp::handoff::wire {
 

@@ -1,4 +1,4 @@
-#include "exchange.hpp"
+#include "wire/exchange.hpp"
 
 #include <algorithm>
 #include <protozero/buffer_fixed.hpp>
@@ -54,13 +54,14 @@ tl::expected<Payload, FrameError> open(ByteView body, Kind kind, Result<Payload>
 
 } // namespace
 
-OfferMessage encode_offer_message(const Token &token, std::string_view service_name,
+OfferMessage encode_offer_message(ByteView token, std::string_view service_name,
                                   std::uint64_t correlation_id) noexcept {
     OfferMessage out;
-    std::copy(token.bytes().begin(), token.bytes().end(), out.data.begin());
-    out.size = Token::size;
-    append_framed(out, HandoffOffer{0, token.view(), service_name.substr(0, max_service_name), correlation_id},
-                  Kind::request);
+    std::copy_n(token.begin(), token_size, out.data.begin());
+    out.size = token_size;
+    append_framed(
+        out, HandoffOffer{0, token.substr(0, token_size), service_name.substr(0, max_service_name), correlation_id},
+        Kind::request);
     return out;
 }
 

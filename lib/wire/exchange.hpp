@@ -6,7 +6,9 @@
 
 #include <array>
 
-#include "messages.hpp"
+#include <cstring>
+
+#include "wire/messages.hpp"
 
 namespace rp::handoff::wire {
 
@@ -28,13 +30,14 @@ struct FixedBytes {
     ByteView view() const noexcept { return {data.data(), size}; }
 };
 
+inline constexpr std::size_t token_size = 16;
+
 // Overhead of header, envelope and payload around the texts: less than 96 bytes with all integers at their longest.
-using OfferMessage = FixedBytes<Token::size + max_service_name + Token::size + 96>;
+using OfferMessage = FixedBytes<token_size + max_service_name + token_size + 96>;
 using AckMessage = FixedBytes<64 + max_error_detail + 96>;
 
 // What the broker sends in one message: the token's bytes and the framed offer. service_name within its bound.
-OfferMessage encode_offer_message(const Token &token, std::string_view service_name,
-                                  std::uint64_t correlation_id) noexcept;
+OfferMessage encode_offer_message(ByteView token, std::string_view service_name, std::uint64_t correlation_id) noexcept;
 
 // Token at most 64 bytes (a malformed one is echoed as it came, cut there), error_detail within its bound.
 AckMessage encode_ack_frame(const HandoffAck &ack, Kind kind) noexcept;

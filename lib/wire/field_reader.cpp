@@ -1,8 +1,8 @@
-#include "field_reader.hpp"
+#include "wire/field_reader.hpp"
 
 #include <array>
 
-#include "../text.hpp"
+#include "base/text.hpp"
 
 namespace rp::handoff::wire {
 

@@ -8,7 +8,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "../token.hpp"
+#include "base/bytes.hpp"
+#include "base/status.hpp"
 
 namespace rp::handoff::wire {
 

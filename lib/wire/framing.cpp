@@ -1,4 +1,4 @@
-#include "framing.hpp"
+#include "wire/framing.hpp"
 
 namespace rp::handoff::wire {
 

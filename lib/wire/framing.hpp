@@ -7,7 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../token.hpp"
+#include "base/bytes.hpp"
+#include "base/status.hpp"
 
 namespace rp::handoff::wire {
 

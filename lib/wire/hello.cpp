@@ -1,9 +1,9 @@
-#include "hello.hpp"
+#include "wire/hello.hpp"
 
 #include <protozero/buffer_string.hpp>
 #include <utility>
 
-#include "codec.hpp"
+#include "wire/codec.hpp"
 
 namespace rp::handoff::wire {
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "messages.hpp"
+#include "wire/messages.hpp"
 
 namespace rp::handoff::wire {
 

@@ -1,9 +1,9 @@
-#include "messages.hpp"
+#include "wire/messages.hpp"
 
 #include <protozero/buffer_fixed.hpp>
 #include <protozero/buffer_string.hpp>
 
-#include "codec.hpp"
+#include "wire/codec.hpp"
 
 namespace rp::handoff::wire {
 

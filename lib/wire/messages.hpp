@@ -10,8 +10,9 @@
 #include <string>
 #include <string_view>
 
-#include "../token.hpp"
-#include "framing.hpp"
+#include "base/bytes.hpp"
+#include "base/status.hpp"
+#include "wire/framing.hpp"
 
 namespace rp::handoff::wire {
 

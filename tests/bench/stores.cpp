@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "allocations.hpp"
-#include "issued_tokens.hpp"
-#include "pooled_random.hpp"
+#include "handoff/issued_tokens.hpp"
+#include "os/random.hpp"
 #include "rp_handoff.h"
 
 namespace {
@@ -127,7 +127,7 @@ class Core {
 
   private:
     SystemTime time_;
-    PooledRandom random_;
+    os::PooledRandom random_;
     IssuedTokens tokens_;
 };
 

@@ -1,5 +1,5 @@
 // Arguments that no call can do anything with: nothing happens then, and results are left alone.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <string>
 

@@ -1,12 +1,12 @@
 // A backend: where its brokers come from, the tokens that it expects, and its end.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <cerrno>
 #include <netinet/in.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "descriptors.hpp"
+#include "support/descriptors.hpp"
 
 using namespace rp::test;
 

@@ -1,5 +1,5 @@
 // Tokens of a broker: issued, acknowledged, revoked, swept, counted.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <numeric>
 

@@ -1,5 +1,5 @@
 // Clocks and sources of random bytes of the caller's that work, fail, forget, raise, lie and call back.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <stdexcept>
 

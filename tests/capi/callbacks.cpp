@@ -1,5 +1,5 @@
 // Transports and waiters of the caller's that work, fail, forget, raise, lie and call back.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <cerrno>
 #include <stdexcept>

@@ -1,5 +1,5 @@
 // Defaults and limits as the header has them, read back by what a broker and a backend do.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <numeric>
 

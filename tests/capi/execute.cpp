@@ -1,9 +1,9 @@
 // What execute makes of a handoff: the outcome member by member, for whatever the other end does.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <cerrno>
 
-#include "descriptors.hpp"
+#include "support/descriptors.hpp"
 
 using namespace rp::test;
 

@@ -1,6 +1,6 @@
 // What every call that takes a handle does with none and with one of another kind. The names in the table are held against
 // the header by header.py, so that no call is forgotten.
-#include "../e2e/sockets.hpp"
+#include "support/sockets.hpp"
 
 #include <cerrno>
 

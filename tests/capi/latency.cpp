@@ -1,10 +1,10 @@
 // Is a handoff faster than the reconnect that it replaces?
-#include "capi.hpp"
+#include "support/capi.hpp"
 
 #include <numeric>
 #include <vector>
 
-#include "sizes.hpp"
+#include "support/sizes.hpp"
 
 using namespace rp::test;
 

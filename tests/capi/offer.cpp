@@ -1,7 +1,7 @@
 // Offers, from the wire to their one answer.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
-#include "descriptors.hpp"
+#include "support/descriptors.hpp"
 
 using namespace rp::test;
 

@@ -1,8 +1,8 @@
 // The queue of connections that wait for a backend.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
-#include "descriptors.hpp"
-#include "sizes.hpp"
+#include "support/descriptors.hpp"
+#include "support/sizes.hpp"
 
 using namespace rp::test;
 

@@ -1,5 +1,5 @@
 // Version, status texts, platform.
-#include "capi.hpp"
+#include "support/capi.hpp"
 
 #include <set>
 #include <string>

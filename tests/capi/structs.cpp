@@ -1,10 +1,10 @@
 // Structs that say their own size: what a call makes of one from an older or a newer header, or of garbage.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <new>
 #include <sys/mman.h>
 
-#include "sizes.hpp"
+#include "support/sizes.hpp"
 
 using namespace rp::test;
 

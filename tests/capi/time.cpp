@@ -1,6 +1,6 @@
 // A limit L is passed when now >= L: each limit of the API one nanosecond before it and at it, with a clock that stands
 // still, that was set back, that fails, and where an instant does not fit.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 using namespace rp::test;
 

@@ -1,5 +1,5 @@
 // Tokens by themselves.
-#include "capi.hpp"
+#include "support/capi.hpp"
 
 #include <algorithm>
 

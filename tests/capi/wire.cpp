@@ -1,5 +1,5 @@
 // The wire by hand: encoding and decoding.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <algorithm>
 #include <sys/mman.h>

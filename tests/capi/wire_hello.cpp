@@ -1,9 +1,9 @@
 // The first contact's messages by hand: Hello and the reply to it.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <string>
 
-#include "sizes.hpp"
+#include "support/sizes.hpp"
 
 using namespace rp::test;
 

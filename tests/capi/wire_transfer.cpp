@@ -1,9 +1,9 @@
 // The wire by hand: one message with a descriptor, sent and received.
-#include "exchange.hpp"
+#include "support/exchange.hpp"
 
 #include <cerrno>
 
-#include "descriptors.hpp"
+#include "support/descriptors.hpp"
 
 using namespace rp::test;
 

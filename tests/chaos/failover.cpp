@@ -6,8 +6,8 @@
 #include <memory>
 #include <set>
 
-#include "../e2e/process.hpp"
-#include "../e2e/sockets.hpp"
+#include "support/process.hpp"
+#include "support/sockets.hpp"
 
 using namespace rp::test;
 

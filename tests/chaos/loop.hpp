@@ -10,7 +10,7 @@
 #include <ctime>
 #include <sys/epoll.h>
 
-#include "../../lib/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace rp::chaos {
 

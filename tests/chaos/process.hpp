@@ -6,8 +6,8 @@
 #include <string>
 #include <unistd.h>
 
-#include "../support/descriptors.hpp"
 #include "random.hpp"
+#include "support/descriptors.hpp"
 #include "table.hpp"
 
 namespace rp::chaos {

@@ -5,7 +5,7 @@
 #include <functional>
 #include <sys/types.h>
 
-#include "../../lib/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace rp::chaos {
 

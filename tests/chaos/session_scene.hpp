@@ -4,8 +4,8 @@
 #include <cerrno>
 #include <sys/resource.h>
 
-#include "../e2e/process.hpp"
-#include "../e2e/sockets.hpp"
+#include "support/process.hpp"
+#include "support/sockets.hpp"
 
 namespace rp::test {
 

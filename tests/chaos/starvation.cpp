@@ -1,7 +1,7 @@
 // Descriptors in flight are counted per user (unix(7), ETOOMANYREFS): a stopped backend must not use up what the other
 // sessions, and the other processes of the user, need. To be run as root, which becomes a user of few descriptors.
-#include "../fault/arrived.hpp"
 #include "session_scene.hpp"
+#include "support/arrived.hpp"
 
 using namespace rp::test;
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <tuple>
 
+#include "base/text.hpp"
 #include "check.hpp"
-#include "text.hpp"
 #include "wire/field_reader.hpp"
 
 using namespace rp::handoff;

@@ -5,7 +5,7 @@
 //   one byte: how many bytes follow; the bytes
 //
 // What the receiver has to answer is told from the bytes sent so far. No descriptor may stay open.
-#include "offer_receiver.hpp"
+#include "v1/offer_receiver.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "descriptors.hpp"
+#include "support/descriptors.hpp"
 
 using namespace rp::handoff;
 

@@ -4,9 +4,9 @@
 #include <array>
 #include <thread>
 
-#include "../e2e/hand_backend.hpp"
-#include "../e2e/process.hpp"
-#include "../e2e/server.hpp"
+#include "support/hand_backend.hpp"
+#include "support/process.hpp"
+#include "support/server.hpp"
 
 using namespace rp::test;
 

@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "descriptors.hpp"
+#include "support/descriptors.hpp"
 
 namespace {
 

@@ -1,0 +1,104 @@
+#include "environment.hpp"
+
+#include "os/random.hpp"
+
+#include <charconv>
+#include <cstdlib>
+
+namespace rp::handoff::capi {
+
+namespace {
+
+constexpr std::uint32_t max_uids = 64;
+
+class CallbackTime final : public TimeSource {
+  public:
+    CallbackTime(rp_handoff_now_fn now_fn, rp_handoff_wait_fn wait_fn, void *user_data) noexcept
+        : now_(now_fn), wait_(wait_fn), user_data_(user_data) {}
+
+    Instant now() noexcept override {
+        std::uint64_t ns = UINT64_MAX;
+        const bool known = callback_succeeded([&] { return now_(user_data_, &ns); });
+        return known ? Instant(Duration(ns)) : end_of_time;
+    }
+
+    Wait wait(int fd, short events, Instant until) noexcept override {
+        std::int32_t ready = 0;
+        const bool waited =
+            callback_succeeded([&] { return wait_(user_data_, fd, events, nanoseconds(until), &ready); });
+        return waited && ready == 1 ? Wait::ready : Wait::timed_out;
+    }
+
+  private:
+    rp_handoff_now_fn now_;
+    rp_handoff_wait_fn wait_;
+    void *user_data_;
+};
+
+class CallbackRandom final : public RandomSource {
+  public:
+    CallbackRandom(rp_handoff_random_fn random, void *user_data) noexcept : random_(random), user_data_(user_data) {}
+
+    bool fill(std::uint8_t *out, std::size_t length) noexcept override {
+        std::fill_n(out, length, unset);
+        return callback_succeeded([&] { return random_(user_data_, out, length); }) &&
+               std::any_of(out, out + length, [](std::uint8_t byte) { return byte != unset; });
+    }
+
+  private:
+    static constexpr std::uint8_t unset = 0xDB; // all of it: the callback filled in nothing
+
+    rp_handoff_random_fn random_;
+    void *user_data_;
+};
+
+} // namespace
+
+Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data) {
+    if ((now == nullptr) != (wait == nullptr)) {
+        return Failure(Status::invalid_argument);
+    }
+    if (now == nullptr) {
+        return std::make_unique<SystemTime>();
+    }
+    return std::make_unique<CallbackTime>(now, wait, user_data);
+}
+
+std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *user_data) {
+    if (random == nullptr) {
+        return std::make_unique<os::PooledRandom>();
+    }
+    return std::make_unique<CallbackRandom>(random, user_data);
+}
+
+Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, const std::uint32_t *uids,
+                              std::uint32_t count) {
+    if ((flags & ~allowed_flags) != 0 || count > max_uids || (count > 0 && uids == nullptr)) {
+        return Failure(Status::invalid_argument);
+    }
+    std::vector<std::uint32_t> allowed;
+    if (count > 0) {
+        allowed.assign(uids, uids + count);
+    }
+    return PeerPolicy((flags & RP_HANDOFF_PEER_ANY_UID) != 0, (flags & RP_HANDOFF_PEER_MATCH_PID) != 0,
+                      std::move(allowed));
+}
+
+Duration environment_timeout(const char *name, Duration fallback) noexcept {
+    const char *value = secure_getenv(name);
+    std::string_view text = value != nullptr ? value : "";
+    const auto is_blank = [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
+    while (!text.empty() && is_blank(text.front())) {
+        text.remove_prefix(1);
+    }
+    while (!text.empty() && is_blank(text.back())) {
+        text.remove_suffix(1);
+    }
+    std::uint64_t ms = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), ms);
+    const bool valid =
+        error == std::errc() && end == text.data() + text.size() && ms > 0 && ms <= UINT64_MAX / 1'000'000;
+    return valid ? Duration(ms * 1'000'000) : fallback;
+}
+
+} // namespace rp::handoff::capi

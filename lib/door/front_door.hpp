@@ -1,0 +1,114 @@
+// The broker's first contact with a client of the v1 protocol: reads its Hello, answers it, and hands the connection
+// over where client, service and policy allow.
+//
+// Blocking, one visit per call, safe for several threads. It writes to the client what the protocol wants it to, each
+// frame in one write: the reply, and, once the backend has adopted the connection and never otherwise, the ready
+// frame. Where the backend is reached through a session the reply is held back until the verdict: the backend writes
+// reply and ready frame as the first bytes of a connection that it adopted, and on any other only the broker does, with a
+// reply that promises nothing.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/counts_per_window.hpp"
+#include "handoff/broker.hpp"
+#include "session/broker_session.hpp"
+#include "wire/hello.hpp"
+
+namespace rp::handoff {
+
+struct Service {
+    std::string name;
+    std::string version;                             // of the daemon, told to the client
+    std::string backend_endpoint;                    // where a client reconnects to; always told
+    std::string handoff_endpoint;                    // where the backend takes offers; empty: none, and no handoff
+    std::shared_ptr<session::BrokerSession> session; // instead of that, if not null
+    std::vector<std::string> allowed_versions;       // that a client may want; empty: any
+    bool handoff_enabled = true;
+    bool adopted_backend = false; // inherited from an earlier broker
+    std::uint64_t capabilities = 0;
+    std::uint64_t keepalive_secs = 0;
+    PeerPolicy clients;
+    BackendKey backend;
+};
+
+class FrontDoor {
+  public:
+    struct Config {
+        Duration hello_timeout = std::chrono::seconds(30);
+        std::uint32_t max_hello = 64 * 1024;
+        std::uint32_t hellos_per_window = 1000; // of one peer process
+        Duration window = std::chrono::seconds(1);
+        Duration pressure_retry = std::chrono::milliseconds(1000);
+    };
+
+    struct Visit {
+        enum class Result : std::int32_t { dropped = 1, refused = 2, reconnect = 3, handed_off = 4 };
+        Result result = Result::dropped;
+        Status status = Status::ok; // of a dropped one
+        wire::RefusalCode code = wire::RefusalCode::unspecified;
+        std::uint64_t connection_id = 0;
+        std::optional<Broker::Report> handoff; // if one was attempted
+        bool ready_delivered = false;
+        Text detail;
+    };
+
+    // The broker outlives the door.
+    FrontDoor(Broker &broker, Config config) noexcept
+        : broker_(broker), config_(config), hellos_(config.window, max_peers) {}
+
+    void put_service(Service service); // adds, or replaces the one of that name
+    bool remove_service(const std::string &name);
+
+    const Broker &broker() const noexcept { return broker_; }
+
+    // Borrows the client's connection, with which nothing else may deal meanwhile.
+    Visit serve(int client);
+
+  private:
+    static constexpr std::size_t max_peers = 4096;
+    using ServicePtr = std::shared_ptr<const Service>;
+    using Peer = std::pair<std::uint32_t, std::uint32_t>; // uid and pid
+    struct PeerHash {
+        std::size_t operator()(const Peer &peer) const noexcept;
+    };
+
+    struct Refusal {
+        wire::RefusalCode code;
+        std::string_view reason;
+        Duration retry_after{};
+    };
+    struct Guest {
+        int fd;
+        Instant deadline;
+        PeerCredentials peer;
+        std::uint64_t request_id;
+    };
+
+    ServicePtr find_service(std::string_view name) const;
+    std::optional<Refusal> object(const Guest &guest, const wire::Hello &hello, const Service *service);
+    std::optional<Refusal> over_limit(const Guest &guest);
+    Visit refuse(const Guest &guest, const Refusal &refusal);
+    Visit negotiate(const Guest &guest, const wire::Hello &hello, const Service &service);
+    void hand_off_by_session(Visit &visit, const Guest &guest, const Service &service,
+                             std::optional<Broker::Subject> &subject, const wire::HelloReply &answer,
+                             const Token &token);
+    static std::string frame_of(const Guest &guest, const wire::HelloReply &reply);
+    Status reply(const Guest &guest, const wire::HelloReply &reply);
+    void hand_off(Visit &visit, const Guest &guest, const Service &service, const Token &token,
+                  Broker::Subject subject);
+
+    Broker &broker_;
+    const Config config_;
+    mutable std::shared_mutex services_mutex_;
+    std::map<std::string, ServicePtr, std::less<>> services_;
+    std::mutex hellos_mutex_;
+    Windows<Peer, PeerHash> hellos_;
+};
+
+} // namespace rp::handoff

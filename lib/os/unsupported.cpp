@@ -1,0 +1,130 @@
+// The transport of a platform that cannot pass descriptors: it takes the place of the other files of this folder.
+//
+// Every handoff is then the fallback "unsupported platform", and there is no backend. Built and tested on Linux by the
+// option `transport`.
+#include <cerrno>
+
+#include "os/descriptor.hpp"
+#include "os/endpoint.hpp"
+#include "os/poller.hpp"
+#include "os/stream.hpp"
+
+namespace rp::handoff::os {
+
+const bool supported = false;
+
+Sent send(int, int, ByteView) noexcept {
+    return {0, ENOTSUP};
+}
+
+Received receive(int, std::uint8_t *, std::size_t) noexcept {
+    Received received;
+    received.os_error = ENOTSUP;
+    return received;
+}
+
+Sent send_many(int, const int *, std::size_t, const iovec *, std::size_t) noexcept {
+    return {0, ENOTSUP};
+}
+
+Moved receive_message(int, std::uint8_t *, std::size_t, bool, Ancillary &) noexcept {
+    return {0, ENOTSUP, false};
+}
+
+Moved receive_bytes(int, std::uint8_t *, std::size_t, bool) noexcept {
+    return {0, ENOTSUP, false};
+}
+
+Identification identify_senders(int, bool) noexcept {
+    return {false, false};
+}
+
+Dialled dial_now(const char *) noexcept {
+    return {UniqueFd(), ENOTSUP};
+}
+
+int connect_again(int, const char *) noexcept {
+    return ENOTSUP;
+}
+
+Status take_connection(int) noexcept {
+    return Status::unsupported;
+}
+
+StreamResult read_some(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
+    return {Status::system, ENOTSUP, 0};
+}
+
+StreamResult read_exactly(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
+    return {Status::system, ENOTSUP, 0};
+}
+
+StreamResult write_all(int, ByteView, Instant, TimeSource &) noexcept {
+    return {Status::system, ENOTSUP, 0};
+}
+
+Result<UniqueFd> receive_exactly(int, std::uint8_t *, std::size_t, Instant, TimeSource &) noexcept {
+    return Failure(Status::unsupported);
+}
+
+bool is_valid_path(const char *path) noexcept {
+    return path[0] != '\0';
+}
+
+tl::expected<UniqueFd, DialFailure> dial(const char *, Instant, TimeSource &) noexcept {
+    return tl::unexpected(TransportError{Cause::unsupported_platform});
+}
+
+Result<Endpoint> Endpoint::listen(const char *) {
+    return Failure(Status::unsupported);
+}
+
+Endpoint::~Endpoint() = default;
+
+Status adopt_listener(int) noexcept {
+    return Status::unsupported;
+}
+
+Status check_connection(int) noexcept {
+    return Status::unsupported;
+}
+
+Result<SocketPair> socket_pair() noexcept {
+    return Failure(Status::unsupported);
+}
+
+tl::expected<UniqueFd, int> accept(int) noexcept {
+    return tl::unexpected(ENOTSUP);
+}
+
+Result<Poller> Poller::create(bool) noexcept {
+    return Failure(Status::unsupported);
+}
+
+bool Poller::add(int, Id) noexcept {
+    return false;
+}
+
+void Poller::remove(int) noexcept {}
+
+void Poller::enable(int, Id, bool, bool) noexcept {}
+
+Poller::Ready Poller::ready() noexcept {
+    return {{}, 0};
+}
+
+void Poller::stop() noexcept {}
+
+void Poller::nudge() noexcept {}
+
+void Poller::take_nudge() noexcept {}
+
+bool queue_is_empty(int) noexcept {
+    return true;
+}
+
+std::uint64_t descriptor_limit() noexcept {
+    return 1024;
+}
+
+} // namespace rp::handoff::os
