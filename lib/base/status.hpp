@@ -26,6 +26,8 @@ enum class Status : std::int32_t {
     limit_session = -13,
     limit_descriptors = -14,
     limit_bytes = -15,
+    struct_size = -16,
+    busy = -17, // another wait is under way that this one cannot stand beside
 
     token_collision = -20,
     token_missing = -21,
@@ -41,6 +43,7 @@ enum class Status : std::int32_t {
     path_in_use = -32,
     path_foreign = -33,
     peer_rejected = -34,
+    path_locked = -35,
 
     frame_incomplete = -40,
     frame_version = -41,
