@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace rp::handoff::session {
+namespace rp::handoff {
 
 using Index = std::uint32_t;
 inline constexpr Index no_index = UINT32_MAX;
@@ -47,4 +47,4 @@ class Chain {
     Index last_ = no_index;
 };
 
-} // namespace rp::handoff::session
+} // namespace rp::handoff

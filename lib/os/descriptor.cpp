@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -231,6 +232,41 @@ Identification identify_senders(int socket, bool wanted) noexcept {
     const int on = wanted ? 1 : 0;
     return {setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0,
             setsockopt(socket, SOL_SOCKET, so_passpidfd, &on, sizeof on) == 0};
+}
+
+UniqueFd above_stdio(UniqueFd fd) noexcept {
+    return fd && fd.get() <= STDERR_FILENO ? UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1))
+                                           : std::move(fd);
+}
+
+void discard(UniqueFd fd) noexcept {
+    const linger none{0, 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &none, sizeof none); // fails on what is no socket
+}
+
+void drain(int socket) noexcept {
+    ::shutdown(socket, SHUT_RD);
+    std::array<std::uint8_t, 4096> bytes{};
+    for (;;) {
+        Ancillary beside;
+        const Moved moved = receive_message(socket, bytes.data(), bytes.size(), false, beside);
+        while (!beside.descriptors.empty()) {
+            discard(beside.descriptors.take());
+        }
+        if (moved.bytes == 0) {
+            return;
+        }
+    }
+}
+
+void drain_and_close(UniqueFd socket) noexcept {
+    drain(socket.get());
+}
+
+bool refuse_descriptors(int socket) noexcept {
+    constexpr int so_passrights = 83; // include/uapi/asm-generic/socket.h
+    const int off = 0;
+    return setsockopt(socket, SOL_SOCKET, so_passrights, &off, sizeof off) == 0;
 }
 
 // SIOCOUTQ: the bytes that the peer has not read; none are left either when it closed its end (unix(7), SIOCOUTQ in

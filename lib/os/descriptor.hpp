@@ -121,6 +121,21 @@ struct Identification {
 };
 Identification identify_senders(int socket, bool wanted) noexcept;
 
+// The same descriptor under a number above 2, where no write to a standard stream goes by accident.
+UniqueFd above_stdio(UniqueFd fd) noexcept;
+
+// Closes what nobody asked for, without waiting for what SO_LINGER says of it: that is switched off first.
+void discard(UniqueFd fd) noexcept;
+
+// Closes a Unix socket of this process's own. What it was sent and did not receive is received and discarded first, for the
+// kernel would close that inside close(2), and wait where SO_LINGER says so.
+void drain_and_close(UniqueFd socket) noexcept;
+void drain(int socket) noexcept; // all but the close
+
+// No descriptor reaches this socket any more: the kernel refuses them at the sender (SO_PASSRIGHTS, Linux 6.16). False where
+// it does not know how.
+bool refuse_descriptors(int socket) noexcept;
+
 // Whether the peer has read all that was sent to it by this socket, or is gone.
 bool queue_is_empty(int socket) noexcept;
 

@@ -119,6 +119,20 @@ void Poller::nudge() noexcept {}
 
 void Poller::take_nudge() noexcept {}
 
+UniqueFd above_stdio(UniqueFd fd) noexcept {
+    return fd;
+}
+
+void discard(UniqueFd) noexcept {}
+
+void drain_and_close(UniqueFd) noexcept {}
+
+void drain(int) noexcept {}
+
+bool refuse_descriptors(int) noexcept {
+    return false;
+}
+
 bool queue_is_empty(int) noexcept {
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <endian.h>
 
 #include "base/text.hpp"
 
@@ -12,20 +13,17 @@ namespace {
 constexpr std::uint8_t magic = 'r';
 
 // An integer as it stands on the wire, least significant byte first, and back.
-template <class Integer>
-Integer little_endian(Integer value) noexcept {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+std::uint8_t little_endian(std::uint8_t value) noexcept {
     return value;
-#else
-    if constexpr (sizeof value == 2) {
-        return __builtin_bswap16(value);
-    } else if constexpr (sizeof value == 4) {
-        return __builtin_bswap32(value);
-    } else if constexpr (sizeof value == 8) {
-        return __builtin_bswap64(value);
-    }
-    return value;
-#endif
+}
+std::uint16_t little_endian(std::uint16_t value) noexcept {
+    return htole16(value);
+}
+std::uint32_t little_endian(std::uint32_t value) noexcept {
+    return htole32(value);
+}
+std::uint64_t little_endian(std::uint64_t value) noexcept {
+    return htole64(value);
 }
 
 // Appends integers and bytes.
@@ -128,6 +126,7 @@ std::size_t encode_hello(std::uint8_t *out, const Hello &hello) noexcept {
                                    .number(hello.max_version)
                                    .number(static_cast<std::uint16_t>(hello.service.size()))
                                    .number(hello.max_in_flight)
+                                   .number(hello.capabilities)
                                    .text(hello.service)
                                    .written();
     return length + encode_header(out, {FrameKind::hello, 0, static_cast<std::uint32_t>(length)});
@@ -136,6 +135,16 @@ std::size_t encode_hello(std::uint8_t *out, const Hello &hello) noexcept {
 std::size_t encode_ledger(std::uint8_t *out, std::uint32_t slots) noexcept {
     const std::size_t length = Writer(out + header_size).number(slots).written();
     return length + encode_header(out, {FrameKind::ledger, 0, static_cast<std::uint32_t>(length)});
+}
+
+std::size_t encode_rejection(std::uint8_t *out, const Rejection &rejection) noexcept {
+    const std::string_view text = utf8_prefix(rejection.text, max_reason);
+    const std::size_t length = Writer(out + header_size)
+                                   .number(static_cast<std::uint32_t>(rejection.status))
+                                   .number(static_cast<std::uint16_t>(text.size()))
+                                   .text(text)
+                                   .written();
+    return length + encode_header(out, {FrameKind::reject, 0, static_cast<std::uint32_t>(length)});
 }
 
 std::size_t encode_offer(std::uint8_t *out, const Offer &offer) noexcept {
@@ -170,6 +179,7 @@ Result<Hello> decode_hello(ByteView body) noexcept {
     hello.max_version = reader.number<std::uint16_t>();
     const auto length = reader.number<std::uint16_t>();
     hello.max_in_flight = reader.number<std::uint32_t>();
+    hello.capabilities = reader.number<std::uint64_t>();
     hello.service = reader.text(length);
     if (reader.failed() || length > max_service || hello.max_in_flight == 0 || !is_utf8(hello.service)) {
         return Failure(Status::protocol);
@@ -184,6 +194,18 @@ Result<std::uint32_t> decode_ledger(ByteView body) noexcept {
         return Failure(Status::protocol);
     }
     return slots;
+}
+
+Result<Rejection> decode_rejection(ByteView body) noexcept {
+    Reader reader(body);
+    Rejection rejection{};
+    rejection.status = static_cast<Status>(reader.number<std::uint32_t>());
+    const auto length = reader.number<std::uint16_t>();
+    rejection.text = reader.text(length);
+    if (reader.failed() || length > max_reason) {
+        return Failure(Status::protocol);
+    }
+    return rejection;
 }
 
 Result<Offer> next_offer(ByteView &rest) noexcept {

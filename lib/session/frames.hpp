@@ -10,6 +10,7 @@
 //   offers   broker               `count` items, and their descriptors in the same order on the frame's first byte
 //   answers  backend              `count` items: adopted, refused, found revoked, came without its descriptor
 //   goodbye  both ways            nothing new comes from this side
+//   reject   both ways            instead of a hello's answer or of the ledger: why the other side is not talked to
 //
 // The token stands once in an offer, in the bytes that carry the descriptor: what comes beside a descriptor and what the
 // offer says cannot differ here, and the ledger has it a second time.
@@ -17,6 +18,7 @@
 
 #include <string_view>
 
+#include "base/bytes.hpp"
 #include "handoff/token.hpp"
 
 namespace rp::handoff::session {
@@ -31,9 +33,10 @@ inline constexpr std::size_t max_prologue = 4096;
 inline constexpr std::size_t max_early = 65536;
 inline constexpr std::size_t max_service = 255;
 inline constexpr std::size_t max_refusal = 255;
-inline constexpr std::uint16_t version = 1;
+inline constexpr std::size_t max_reason = 255;
+inline constexpr std::uint16_t version = 2;
 
-enum class FrameKind : std::uint8_t { hello = 1, ledger = 2, offers = 3, answers = 4, goodbye = 5 };
+enum class FrameKind : std::uint8_t { hello = 1, ledger = 2, offers = 3, answers = 4, goodbye = 5, reject = 6 };
 
 struct Header {
     FrameKind kind; // may have no name
@@ -50,7 +53,13 @@ struct Hello {
     std::uint16_t min_version;
     std::uint16_t max_version;
     std::uint32_t max_in_flight;
+    std::uint64_t capabilities; // what this side can beyond this version; none yet
     std::string_view service;
+};
+
+struct Rejection {
+    Status status; // of the side that rejects
+    std::string_view text;
 };
 
 struct Offer {
@@ -85,15 +94,18 @@ struct Answer {
 std::size_t encode_header(std::uint8_t *out, const Header &header) noexcept;
 std::size_t encode_hello(std::uint8_t *out, const Hello &hello) noexcept;   // with its header
 std::size_t encode_ledger(std::uint8_t *out, std::uint32_t slots) noexcept; // with its header
+std::size_t encode_rejection(std::uint8_t *out, const Rejection &rejection) noexcept; // with its header
 std::size_t encode_offer(std::uint8_t *out, const Offer &offer) noexcept; // an item's fixed part: metadata, early bytes
                                                                           // and prologue follow it
 std::size_t encode_answer(std::uint8_t *out, const Answer &answer) noexcept; // an item
-inline constexpr std::size_t max_hello_frame = header_size + 16 + max_service;
+inline constexpr std::size_t max_hello_frame = header_size + 24 + max_service;
+inline constexpr std::size_t max_reject_frame = header_size + 6 + max_reason;
 inline constexpr std::size_t ledger_frame_size = header_size + 4;
 
 // Readers of a body. Later versions may append to a hello, which is not looked at. protocol: malformed.
 Result<Hello> decode_hello(ByteView body) noexcept;
 Result<std::uint32_t> decode_ledger(ByteView body) noexcept;
+Result<Rejection> decode_rejection(ByteView body) noexcept;
 // The next item, which `rest` loses.
 Result<Offer> next_offer(ByteView &rest) noexcept;
 Result<Answer> next_answer(ByteView &rest) noexcept;

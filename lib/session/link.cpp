@@ -8,21 +8,8 @@
 
 namespace rp::handoff::session {
 
-namespace {
-
-constexpr Duration shortest_timeout = std::chrono::microseconds(1);
-constexpr Duration longest_timeout = std::chrono::seconds(1); // then who reads sees what other threads have changed
-
-Duration power_of_two_within(Duration left) noexcept {
-    const Duration bounded = std::clamp(left, shortest_timeout, longest_timeout);
-    const int zeros = __builtin_clzll(bounded.count());
-    return Duration(std::uint64_t{1} << (63 - zeros));
-}
-
-} // namespace
-
-Link::Link(std::size_t receive_capacity, std::size_t send_capacity)
-    : capacity_(receive_capacity), received_(new std::uint8_t[receive_capacity]) {
+Link::Link(std::size_t receive_capacity, std::size_t send_capacity, Discards &strays)
+    : strays_(strays), capacity_(receive_capacity), received_(new std::uint8_t[receive_capacity]) {
     unsent_.reserve(send_capacity);
 }
 
@@ -30,20 +17,22 @@ Link::Link(std::size_t receive_capacity, std::size_t send_capacity)
 Link::~Link() {
     explicit_bzero(received_.get(), end_);
     drop_unsent();
+    drop_beside(Discards::Kind::stray);
 }
 
 // ---- receiving ------------------------------------------------------------------------------------------------------
 
-void Link::set_timeout(Duration left) noexcept {
-    const Duration wanted = power_of_two_within(left);
-    if (wanted == timeout_) {
-        return;
-    }
-    const std::uint64_t us = (wanted.count() + 999) / 1000; // a remainder of a microsecond is not worth a poll(2)
+void Link::set_patience(Duration patience) noexcept {
+    const std::uint64_t us = patience.count() / 1000;
     const timeval tv{static_cast<time_t>(us / 1'000'000), static_cast<suseconds_t>(us % 1'000'000)};
-    if (setsockopt(socket(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) == 0) {
-        timeout_ = wanted;
+    setsockopt(socket(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+}
+
+void Link::drop_beside(Discards::Kind kind) noexcept {
+    while (!beside_.descriptors.empty()) {
+        strays_.add(beside_.descriptors.take(), kind);
     }
+    beside_.clear();
 }
 
 // How much to read, and where to: up to the end of a frame that has begun, or else as much as there is room for.
@@ -61,6 +50,7 @@ std::size_t Link::wanted(std::size_t &from) noexcept {
         }
         if (begin_ + whole > capacity_) {
             std::memmove(received_.get(), received_.get() + begin_, have);
+            explicit_bzero(received_.get() + have, end_ - have); // tokens may be in what moved
             begin_ = 0;
             end_ = have;
         }
@@ -69,29 +59,36 @@ std::size_t Link::wanted(std::size_t &from) noexcept {
     return whole - have;
 }
 
-Link::Read Link::read(bool wait, bool with_control) noexcept {
+// Descriptors come with the first read of a frame, or not at all.
+os::Moved Link::receive(std::uint8_t *to, std::size_t length, bool wait, bool at_frame, bool &unasked) noexcept {
+    if (plain_) {
+        return os::receive_bytes(socket(), to, length, wait);
+    }
+    if (at_frame) {
+        unasked = !beside_.descriptors.empty(); // of the frame before, which had no use for them
+        drop_beside(Discards::Kind::stray);
+        return os::receive_message(socket(), to, length, wait, beside_);
+    }
+    os::Ancillary late;
+    const os::Moved moved = os::receive_message(socket(), to, length, wait, late);
+    unasked = !late.descriptors.empty() || late.truncated;
+    while (!late.descriptors.empty()) {
+        strays_.add(late.descriptors.take(), Discards::Kind::stray);
+    }
+    return moved;
+}
+
+Link::Read Link::read(bool wait) noexcept {
     std::size_t from = 0;
     const std::size_t length = wanted(from);
-    std::uint8_t *const to = received_.get() + from;
     const bool at_frame = from == begin_;
     if (length == 0) {
         return {Got::failed, Status::protocol, 0};
     }
-    os::Moved moved;
-    if (!with_control) {
-        moved = os::receive_bytes(socket(), to, length, wait);
-    } else if (at_frame) {
-        if (!beside_.descriptors.empty()) {
-            return {Got::failed, Status::protocol, 0}; // nobody asked for them
-        }
-        beside_.clear();
-        moved = os::receive_message(socket(), to, length, wait, beside_);
-    } else {
-        os::Ancillary unexpected;
-        moved = os::receive_message(socket(), to, length, wait, unexpected);
-        if (!unexpected.descriptors.empty() || unexpected.truncated) {
-            return {Got::failed, Status::protocol, 0};
-        }
+    bool unasked = false;
+    const os::Moved moved = receive(received_.get() + from, length, wait, at_frame, unasked);
+    if (unasked) {
+        return {Got::failed, Status::protocol, 0};
     }
     if (moved.os_error == EAGAIN || moved.os_error == EINTR) {
         return {Got::nothing, Status::ok, 0};
@@ -105,7 +102,6 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     if (at_frame) {
         read_began_ = from;
     }
-    control_ = at_frame && with_control;
     end_ += moved.bytes;
     return {Got::bytes, Status::ok, 0};
 }
@@ -122,7 +118,7 @@ Result<Link::Frame> Link::frame() const noexcept {
     if (have.size() < header_size + header->length) {
         return Failure(Status::frame_incomplete);
     }
-    return Frame{*header, have.substr(header_size, header->length), control_ && begin_ >= read_began_};
+    return Frame{*header, have.substr(header_size, header->length), begin_ >= read_began_};
 }
 
 void Link::drop_frame() noexcept {

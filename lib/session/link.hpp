@@ -12,14 +12,16 @@
 
 #include "base/clock.hpp"
 #include "os/descriptor.hpp"
+#include "session/discards.hpp"
 #include "session/frames.hpp"
 
 namespace rp::handoff::session {
 
 class Link {
   public:
-    // receive_capacity: the longest frame that this side takes; send_capacity: that it sends.
-    Link(std::size_t receive_capacity, std::size_t send_capacity);
+    // receive_capacity: the longest frame that this side takes; send_capacity: that it sends. `strays` gets the descriptors
+    // that came and that nobody takes.
+    Link(std::size_t receive_capacity, std::size_t send_capacity, Discards &strays);
     Link(const Link &) = delete;
     Link &operator=(const Link &) = delete;
     ~Link();
@@ -27,7 +29,10 @@ class Link {
     void set_socket(UniqueFd socket) noexcept { socket_ = std::move(socket); }
     int socket() const noexcept { return socket_.get(); }
     UniqueFd take_socket() noexcept { return std::move(socket_); }
-    void close() noexcept { socket_.reset(); }
+    // No descriptor may come from now on, as far as the kernel can see to that.
+    void refuse_descriptors() noexcept { refused_ = os::refuse_descriptors(socket()); }
+    // Nor does it matter any more who sends.
+    void expect_bytes_only() noexcept { plain_ = refused_; }
 
     // ---- receiving
 
@@ -37,11 +42,10 @@ class Link {
         Status status; // of failed: protocol, or system with os_error
         int os_error;
     };
-    // One system call. with_control: also descriptors and the sender. wait: as long as set_timeout said, if the socket is
-    // in blocking mode; may be called with the session unlocked, by one thread.
-    Read read(bool wait, bool with_control) noexcept;
-    // Sets SO_RCVTIMEO to at most `left`. It is set anew only when that is not so already: a power of two that fits.
-    void set_timeout(Duration left) noexcept;
+    // One system call. wait: as long as set_patience said; may be called with the session unlocked, by one thread.
+    Read read(bool wait) noexcept;
+    // How long a read that waits does so: SO_RCVTIMEO.
+    void set_patience(Duration patience) noexcept;
 
     struct Frame {
         Header header;
@@ -52,6 +56,9 @@ class Link {
     Result<Frame> frame() const noexcept;
     void drop_frame() noexcept;
     os::Ancillary &beside() noexcept { return beside_; }
+    void drop_beside(Discards::Kind kind) noexcept;
+    // What was received and not taken.
+    ByteView unread() const noexcept { return {received_.get() + begin_, end_ - begin_}; }
 
     // ---- sending
 
@@ -66,17 +73,19 @@ class Link {
 
   private:
     std::size_t wanted(std::size_t &from) noexcept;
+    os::Moved receive(std::uint8_t *to, std::size_t length, bool wait, bool at_frame, bool &unasked) noexcept;
     void keep_rest(const iovec *pieces, std::size_t piece_count, std::size_t sent) noexcept;
 
     UniqueFd socket_;
+    Discards &strays_;
+    bool refused_ = false; // the kernel lets no descriptor through
+    bool plain_ = false;   // control data is not even asked for
     std::size_t capacity_;
     std::unique_ptr<std::uint8_t[]> received_;
     std::size_t begin_ = 0;      // of the first frame
     std::size_t end_ = 0;        // of what was received
     std::size_t read_began_ = 0; // where the last read that began at a frame put its bytes
-    bool control_ = false;       // whether that read was with control data
     os::Ancillary beside_;       // of that read
-    Duration timeout_{};         // what SO_RCVTIMEO is; zero: none yet
     std::vector<std::uint8_t> unsent_;
     std::size_t sent_ = 0;
     std::uint64_t messages_sent_ = 0;
