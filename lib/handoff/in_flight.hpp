@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 
 #include "base/round_robin.hpp"
@@ -30,9 +31,100 @@
 
 namespace rp::handoff {
 
+class InFlight;
+
+// Of one session, and used under its lock. Made by InFlight::open.
+class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
+  public:
+    InFlightAccount(InFlight &all, std::string_view path, std::uint32_t allowance);
+    InFlightAccount(const InFlightAccount &) = delete;
+    InFlightAccount &operator=(const InFlightAccount &) = delete;
+
+    // One more handoff is queued. False at the broker's limit. No more than the allowance is counted: what is queued beyond
+    // it cannot leave before there is room.
+    bool acquire() noexcept;
+    // So many that were queued will not leave.
+    void give_back(std::uint32_t count) noexcept;
+
+    // Before the session sends its first descriptor. socket: stays open until leave. agreed: what both sides hold, at most
+    // the allowance. False: ended sessions of the party have left too much unread; the session cannot open.
+    bool join(std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
+
+    // How many of `wanted` may leave now; 0 before join. If it is less than wanted: with offers unanswered, ask again when
+    // answers come; with none, ended sessions of the party are in the way, and nothing tells when they no longer are.
+    std::uint32_t room(std::uint32_t wanted) noexcept;
+
+    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first.
+    void sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
+    // The same of descriptors that were not queued and that nobody answers: the ledger's.
+    void sent_unqueued(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
+    // So many offers were answered.
+    void answered(std::uint32_t count) noexcept;
+
+    // The session has ended, whether it has joined or not. What is queued is given back. What the peer did not read stays
+    // counted until the kernel says that it is gone, and the socket is kept for asking. It has been shut down, and
+    // what was in it received and closed: a peer that sent its own end would be kept alive by our queue, and what it did
+    // not read with it. Always called before the last owner lets go, except in a forked child, where it is not called.
+    void leave(UniqueFd socket) noexcept;
+
+  private:
+    friend InFlight;
+    struct Party;
+
+    // Sums over all messages with descriptors: in memory, at least, before and after this one, and in descriptors.
+    struct Message {
+        std::uint64_t before;
+        std::uint64_t after;
+        std::uint64_t descriptors;
+    };
+
+    Message &at(std::uint64_t number) const noexcept { return messages_[number % (allowance_ + std::uint64_t{1})]; }
+    std::uint32_t own_room() const noexcept;
+    std::uint32_t party_room() const noexcept;
+    void release(std::uint64_t count) noexcept;
+    void settle() noexcept;
+    void take_evidence(std::uint64_t end, std::uint64_t unread) noexcept;
+    bool may_gain() const noexcept; // was answered what is not known to be taken: a question may free room
+    bool has_news() const noexcept; // and was answered after the last question
+
+    InFlight &all_;
+    const std::uint32_t allowance_;
+    std::uint32_t agreed_ = 0; // not 0: has joined
+    std::shared_ptr<Party> party_;
+    std::unique_ptr<Message[]> messages_; // a ring of those that may be unread
+    std::uint64_t memory_ = 0;            // what all messages took, at least
+    std::atomic<std::uint64_t> first_{0}; // the messages' numbers: those before are read
+    std::atomic<std::uint64_t> end_{0};
+    // Descriptors. held: queued, or sent and not settled; settled: answered, and taken as far as it was asked.
+    std::atomic<std::uint64_t> held_{0};
+    std::atomic<std::uint64_t> sent_{0};
+    std::atomic<std::uint64_t> answered_{0};
+    std::atomic<std::uint64_t> taken_{0};
+    std::atomic<std::uint64_t> settled_{0};
+    // Under the mutex of all:
+    std::uint64_t answered_when_asked_ = 0;
+    int socket_ = -1;
+    UniqueFd kept_socket_;
+    std::shared_ptr<InFlightAccount> kept_; // itself, while it has ended with something unread
+    Turns<InFlightAccount> in_all_;
+    Turns<InFlightAccount> in_party_;
+};
+
+struct InFlightAccount::Party : std::enable_shared_from_this<Party> {
+    Party(std::string_view its_path) : path(its_path) {}
+
+    std::string path; // empty: it is a uid
+    std::uint32_t uid = 0;
+    std::atomic<std::uint64_t> allowance{0};
+    std::atomic<std::uint64_t> out{0}; // sent and not settled, of all its accounts
+    std::uint32_t ended = 0;
+    RoundRobin<InFlightAccount, &InFlightAccount::in_party_> accounts;
+    Turns<Party> in_all;
+};
+
 class InFlight {
   public:
-    class Account;
+    using Account = InFlightAccount;
 
     // How much of the kernel's memory holds what was sent by this socket and is unread. 0 also if the other end is closed.
     using Unread = std::uint64_t (*)(int socket) noexcept;
@@ -61,47 +153,28 @@ class InFlight {
     std::uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
 
   private:
-    struct Party;
-    struct Turn {
-        Account *before = nullptr;
-        Account *after = nullptr;
-    };
+    friend Account;
+    using Party = Account::Party;
+    class Dropped;
+
+    bool take_one() noexcept;
+    bool find_one() noexcept;
+    void find_room(Account &account, std::uint32_t wanted) noexcept;
+    std::shared_ptr<Party> same_as(const std::shared_ptr<Party> &like) noexcept;
+    bool admit(Account &account, std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
+    void take_over(Account &account, UniqueFd socket) noexcept;
+    void ask(Account &account, Dropped &dropped) noexcept;
+    void drop(Account &account, Dropped &dropped) noexcept;
+    template <class Ring, class Enough>
+    bool ask_around(Ring &ring, Enough enough, Dropped &dropped) noexcept;
 
     const std::uint64_t limit_;
     const Unread unread_;
     std::atomic<std::uint64_t> count_{0};
-    std::mutex mutex_;
-};
-
-// Of one session, and used under its lock.
-class InFlight::Account {
-  public:
-    // One more handoff is queued. False at the broker's limit. No more than the allowance is counted: what is queued beyond
-    // it cannot leave before there is room.
-    bool acquire() noexcept;
-    // So many that were queued will not leave.
-    void give_back(std::uint32_t count) noexcept;
-
-    // Before the session sends its first descriptor. socket: stays open until leave. agreed: what both sides hold, at most
-    // the allowance. False: ended sessions of the party have left too much unread; the session cannot open.
-    bool join(std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
-
-    // How many of `wanted` may leave now; 0 before join. If it is less than wanted: with offers unanswered, ask again when
-    // answers come; with none, the party's other sessions are in the way, and nothing tells when they no longer are.
-    std::uint32_t room(std::uint32_t wanted) noexcept;
-
-    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first.
-    void sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
-    // The same of descriptors that were not queued and that nobody answers: the ledger's.
-    void sent_unqueued(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
-    // So many offers were answered.
-    void answered(std::uint32_t count) noexcept;
-
-    // The session has ended, whether it has joined or not. What is queued is given back. What the peer did not read stays
-    // counted until the kernel says that it is gone, and the socket is kept for asking. It has been shut down, and
-    // what was in it received and closed: a peer that sent its own end would be kept alive by our queue, and what it did
-    // not read with it. Always called before the last owner lets go, except in a forked child, where it is not called.
-    void leave(UniqueFd socket) noexcept;
+    std::mutex mutex_; // of what follows, and of every question; taken at the bounds, and when sessions open and end
+    RoundRobin<Account, &Account::in_all_> living_;
+    RoundRobin<Account, &Account::in_all_> ended_;
+    RoundRobin<Party, &Party::in_all> parties_;
 };
 
 } // namespace rp::handoff
