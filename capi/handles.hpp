@@ -34,7 +34,7 @@ struct rp_handoff_offer {
     rp::handoff::capi::Handle base{own_kind};
     std::unique_ptr<rp::handoff::Offer> v1;
     std::shared_ptr<rp::handoff::capi::Received> session;
-    rp::handoff::session::Index place = 0;
+    rp::handoff::Index place = 0;
 };
 
 struct rp_handoff_session {
