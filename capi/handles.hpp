@@ -20,7 +20,7 @@ struct rp_handoff_broker {
     rp_handoff_broker(rp::handoff::Broker::Config config, std::unique_ptr<rp::handoff::TimeSource> t,
                       std::unique_ptr<rp::handoff::RandomSource> r)
         : time(std::move(t)), random(std::move(r)),
-          broker(std::move(config), *time, *random, rp::handoff::os::queue_is_empty) {}
+          broker(std::move(config), *time, *random, rp::handoff::os::unread_memory) {}
 };
 
 namespace rp::handoff::capi {
@@ -34,7 +34,7 @@ struct rp_handoff_offer {
     rp::handoff::capi::Handle base{own_kind};
     std::unique_ptr<rp::handoff::Offer> v1;
     std::shared_ptr<rp::handoff::capi::Received> session;
-    rp::handoff::session::Index place = 0;
+    rp::handoff::Index place = 0;
 };
 
 struct rp_handoff_session {

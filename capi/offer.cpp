@@ -20,7 +20,7 @@ rp_handoff_offer_info info_of(const Offer &offer) noexcept {
     return out;
 }
 
-rp_handoff_offer_info info_of(session::BackendSession &session, session::Index place) noexcept {
+rp_handoff_offer_info info_of(session::BackendSession &session, Index place) noexcept {
     const session::BackendSession::Info info = session.info(place);
     const session::Peer &peer = *session.peer(); // there are no offers before there is one
     rp_handoff_offer_info out{};

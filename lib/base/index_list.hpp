@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace rp::handoff {
 
@@ -13,7 +14,8 @@ struct Links {
     Index after = no_index;
 };
 
-template <class Element, Links Element::*links>
+// links: the member of an element, or a function that finds them in it.
+template <class Element, auto links>
 class Chain {
   public:
     explicit Chain(Element *elements) noexcept : elements_(elements) {}
@@ -21,27 +23,29 @@ class Chain {
     bool empty() const noexcept { return first_ == no_index; }
     Index first() const noexcept { return first_; }
     Index last() const noexcept { return last_; }
-    Index after(Index i) const noexcept { return (elements_[i].*links).after; }
-    Index before(Index i) const noexcept { return (elements_[i].*links).before; }
+    Index after(Index i) const noexcept { return of(i).after; }
+    Index before(Index i) const noexcept { return of(i).before; }
 
     void push_back(Index i) noexcept { insert_after(last_, i); }
 
     // no_index: at the front.
     void insert_after(Index place, Index i) noexcept {
-        Index &next_of_place = place == no_index ? first_ : (elements_[place].*links).after;
-        elements_[i].*links = {place, next_of_place};
-        Index &before_of_next = next_of_place == no_index ? last_ : (elements_[next_of_place].*links).before;
+        Index &next_of_place = place == no_index ? first_ : of(place).after;
+        of(i) = {place, next_of_place};
+        Index &before_of_next = next_of_place == no_index ? last_ : of(next_of_place).before;
         before_of_next = i;
         next_of_place = i;
     }
 
     void remove(Index i) noexcept {
-        const Links own = elements_[i].*links;
-        (own.before == no_index ? first_ : (elements_[own.before].*links).after) = own.after;
-        (own.after == no_index ? last_ : (elements_[own.after].*links).before) = own.before;
+        const Links own = of(i);
+        (own.before == no_index ? first_ : of(own.before).after) = own.after;
+        (own.after == no_index ? last_ : of(own.after).before) = own.before;
     }
 
   private:
+    Links &of(Index i) const noexcept { return std::invoke(links, elements_[i]); }
+
     Element *elements_;
     Index first_ = no_index;
     Index last_ = no_index;

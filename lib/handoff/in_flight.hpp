@@ -1,49 +1,180 @@
-// How many descriptors lie unanswered in the queues of a broker's backends, over all its sessions.
+// How many descriptors of a broker lie in the queues of its backends, over all its sessions.
 //
 // The kernel counts descriptors in flight per user, against the sender's RLIMIT_NOFILE, and goes on counting what lies in
-// a stopped receiver's queue also after the sender closed the connection (unix(7); net/core/scm.c). So does this: what a
-// session leaves behind stays counted until its socket's queue is empty.
+// the queue of a receiver that does not read, also after the sender closed its end (unix(7); net/core/scm.c). So this
+// keeps the sum over all sessions below a share of that limit, and what a session leaves behind stays counted.
 //
-// Safe for several threads.
+// An answer proves nothing: a hostile backend sees slots and tickets in the shared page and can answer what it did not
+// read. What frees room is an answer *and* evidence of the kernel's that the descriptor was taken: SIOCOUTQ of the
+// session's socket tells how much memory the messages take that the peer has not read, and each of them takes some. So
+// all but the last few were read, and a descriptor is taken with the first byte of its message. The kernel is asked at the
+// bounds only; otherwise a handoff costs a few atomic additions.
+//
+// A *party* is who answers for a backend: the path of its socket, or its uid where the caller brings a connected one. All
+// sessions of a party together, ended ones included, have no more in their queues than its living sessions may have: so
+// nobody gains room by ending a session unread and coming again. Two sessions of a party that ask at the same moment may
+// be told of the same room; each stays below its own allowance all the same.
+//
+// Safe for several threads. In a forked child only destructors may run: they close the child's copies and wait for nobody.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <list>
+#include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 
+#include "base/round_robin.hpp"
 #include "base/unique_fd.hpp"
 
 namespace rp::handoff {
 
-class InFlight {
+class InFlight;
+
+// Of one session, and used under its lock. Made by InFlight::open.
+class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
   public:
-    struct Remains {
-        UniqueFd socket;
-        std::uint32_t count = 0;
-    };
-    using Place = std::list<Remains>; // of one element: made beforehand, so that leaving cannot fail
+    InFlightAccount(InFlight &all, std::string_view path, std::uint32_t allowance);
+    InFlightAccount(const InFlightAccount &) = delete;
+    InFlightAccount &operator=(const InFlightAccount &) = delete;
 
-    // Evidence of the kernel's: whether the peer has read all that was sent to it by this socket, or is gone.
-    using QueueIsEmpty = bool (*)(int socket) noexcept;
+    // One more handoff is queued. False at the broker's limit. No more than the allowance is counted: what is queued beyond
+    // it cannot leave before there is room.
+    bool acquire() noexcept;
+    // So many that were queued will not leave.
+    void give_back(std::uint32_t count) noexcept;
 
-    InFlight(std::uint64_t limit, QueueIsEmpty evidence) noexcept : queue_is_empty_(evidence), limit_(limit) {}
+    // Before the session sends its first descriptor. socket: stays open until leave. agreed: what both sides hold, at most
+    // the allowance. False: ended sessions of the party have left too much unread; the session cannot open.
+    bool join(std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
 
-    bool acquire() noexcept; // one more; false at the limit
-    void release(std::uint32_t count) noexcept;
+    // How many of `wanted` may leave now; 0 before join. If it is less than wanted: with offers unanswered, ask again when
+    // answers come; with none, ended sessions of the party are in the way, and nothing tells when they no longer are.
+    std::uint32_t room(std::uint32_t wanted) noexcept;
 
-    bool queue_is_empty(int socket) const noexcept { return queue_is_empty_(socket); }
+    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first.
+    void sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
+    // The same of descriptors that were not queued and that nobody answers: the ledger's.
+    void sent_unqueued(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
+    // So many offers were answered.
+    void answered(std::uint32_t count) noexcept;
 
-    // `count` unanswered ones are left behind in the queue of this socket.
-    void leave(Place &place, UniqueFd socket, std::uint32_t count) noexcept;
+    // The session has ended, whether it has joined or not. What is queued is given back. What the peer did not read stays
+    // counted until the kernel says that it is gone, and the socket is kept for asking. It has been shut down, and
+    // what was in it received and closed: a peer that sent its own end would be kept alive by our queue, and what it did
+    // not read with it. Always called before the last owner lets go, except in a forked child, where it is not called.
+    void leave(UniqueFd socket) noexcept;
 
   private:
-    void collect() noexcept;
+    friend InFlight;
+    struct Party;
 
-    QueueIsEmpty queue_is_empty_;
-    std::mutex mutex_;
-    std::uint64_t limit_;
-    std::uint64_t count_ = 0;
-    std::list<Remains> remains_;
+    // Sums over all messages with descriptors: in memory, at least, before and after this one, and in descriptors.
+    struct Message {
+        std::uint64_t before;
+        std::uint64_t after;
+        std::uint64_t descriptors;
+    };
+
+    Message &at(std::uint64_t number) const noexcept { return messages_[number % (allowance_ + std::uint64_t{1})]; }
+    std::uint32_t own_room() const noexcept;
+    std::uint32_t party_room() const noexcept;
+    void release(std::uint64_t count) noexcept;
+    void settle() noexcept;
+    void take_evidence(std::uint64_t end, std::uint64_t unread) noexcept;
+    bool may_gain() const noexcept; // was answered what is not known to be taken: a question may free room
+    bool has_news() const noexcept; // and was answered after the last question
+
+    InFlight &all_;
+    const std::uint32_t allowance_;
+    std::uint32_t agreed_ = 0; // not 0: has joined
+    std::shared_ptr<Party> party_;
+    std::unique_ptr<Message[]> messages_; // a ring of those that may be unread
+    std::uint64_t memory_ = 0;            // what all messages took, at least
+    std::atomic<std::uint64_t> first_{0}; // the messages' numbers: those before are read
+    std::atomic<std::uint64_t> end_{0};
+    // Descriptors. held: queued, or sent and not settled; settled: answered, and taken as far as it was asked.
+    std::atomic<std::uint64_t> held_{0};
+    std::atomic<std::uint64_t> sent_{0};
+    std::atomic<std::uint64_t> answered_{0};
+    std::atomic<std::uint64_t> taken_{0};
+    std::atomic<std::uint64_t> settled_{0};
+    // Under the mutex of all:
+    std::uint64_t answered_when_asked_ = 0;
+    int socket_ = -1;
+    UniqueFd kept_socket_;
+    std::shared_ptr<InFlightAccount> kept_; // itself, while it has ended with something unread
+    Turns<InFlightAccount> in_all_;
+    Turns<InFlightAccount> in_party_;
+};
+
+struct InFlightAccount::Party : std::enable_shared_from_this<Party> {
+    Party(std::string_view its_path) : path(its_path) {}
+
+    std::string path; // empty: it is a uid
+    std::uint32_t uid = 0;
+    std::atomic<std::uint64_t> allowance{0};
+    std::atomic<std::uint64_t> out{0}; // sent and not settled, of all its accounts
+    std::uint32_t ended = 0;
+    RoundRobin<InFlightAccount, &InFlightAccount::in_party_> accounts;
+    Turns<Party> in_all;
+};
+
+class InFlight {
+  public:
+    using Account = InFlightAccount;
+
+    // How much of the kernel's memory holds what was sent by this socket and is unread. 0 also if the other end is closed.
+    using Unread = std::uint64_t (*)(int socket) noexcept;
+
+    // What a message takes beside its bytes, at least: SKB_TRUESIZE adds sizeof(struct sk_buff) and sizeof(struct
+    // skb_shared_info), 256 and 320 on 64 bit (include/linux/skbuff.h). On 32 bit it is less.
+    static constexpr std::uint64_t message_overhead = sizeof(void *) >= 8 ? 512 : 256;
+
+    // How many ended sessions of a party may leave something unread: for each, a socket of ours is kept.
+    static constexpr std::uint32_t ended_per_party = 64;
+
+    // How many questions one call asks about sessions of which no answer has come since the last question.
+    static constexpr std::size_t questions_at_once = 8;
+
+    InFlight(std::uint64_t limit, Unread unread) noexcept : limit_(limit), unread_(unread) {}
+    InFlight(const InFlight &) = delete;
+    InFlight &operator=(const InFlight &) = delete;
+    ~InFlight();
+
+    // For a session, before it takes handoffs. path: of the backend's socket; empty: the party is the uid that join
+    // tells. allowance: the session's max_in_flight. Throws std::bad_alloc, and nothing else here does. This outlives its
+    // accounts.
+    std::shared_ptr<Account> open(std::string_view path, std::uint32_t allowance);
+
+    // What is counted. Never less than what lies in the queues; more by what was taken and not asked about yet.
+    std::uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+  private:
+    friend Account;
+    using Party = Account::Party;
+    class Dropped;
+
+    bool take_one() noexcept;
+    bool find_one() noexcept;
+    void find_room(Account &account, std::uint32_t wanted) noexcept;
+    std::shared_ptr<Party> same_as(const std::shared_ptr<Party> &like) noexcept;
+    bool admit(Account &account, std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
+    void take_over(Account &account, UniqueFd socket) noexcept;
+    void ask(Account &account, Dropped &dropped) noexcept;
+    void drop(Account &account, Dropped &dropped) noexcept;
+    template <class Ring, class Enough>
+    bool ask_around(Ring &ring, Enough enough, Dropped &dropped) noexcept;
+
+    const std::uint64_t limit_;
+    const Unread unread_;
+    std::atomic<std::uint64_t> count_{0};
+    std::mutex mutex_; // of what follows, and of every question; taken at the bounds, and when sessions open and end
+    RoundRobin<Account, &Account::in_all_> living_;
+    RoundRobin<Account, &Account::in_all_> ended_;
+    RoundRobin<Party, &Party::in_all> parties_;
 };
 
 } // namespace rp::handoff

@@ -269,11 +269,10 @@ bool refuse_descriptors(int socket) noexcept {
     return setsockopt(socket, SOL_SOCKET, so_passrights, &off, sizeof off) == 0;
 }
 
-// SIOCOUTQ: the bytes that the peer has not read; none are left either when it closed its end (unix(7), SIOCOUTQ in
-// net/unix/af_unix.c).
-bool queue_is_empty(int socket) noexcept {
+// SIOCOUTQ: not the bytes, as unix(7) has it, but what holds them (unix_outq_len in net/unix/af_unix.c).
+std::uint64_t unread_memory(int socket) noexcept {
     int unread = 0;
-    return ioctl(socket, SIOCOUTQ, &unread) != 0 || unread == 0;
+    return ioctl(socket, SIOCOUTQ, &unread) == 0 && unread > 0 ? static_cast<std::uint64_t>(unread) : 0;
 }
 
 std::uint64_t descriptor_limit() noexcept {

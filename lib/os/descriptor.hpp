@@ -136,8 +136,9 @@ void drain(int socket) noexcept; // all but the close
 // it does not know how.
 bool refuse_descriptors(int socket) noexcept;
 
-// Whether the peer has read all that was sent to it by this socket, or is gone.
-bool queue_is_empty(int socket) noexcept;
+// How much of the kernel's memory holds what was sent by this Unix socket and is unread; 0 also if the other end is closed,
+// and where the kernel does not tell.
+std::uint64_t unread_memory(int socket) noexcept;
 
 // How many descriptors this process may have, as far as it is known.
 std::uint64_t descriptor_limit() noexcept;

@@ -133,8 +133,8 @@ bool refuse_descriptors(int) noexcept {
     return false;
 }
 
-bool queue_is_empty(int) noexcept {
-    return true;
+std::uint64_t unread_memory(int) noexcept {
+    return 0;
 }
 
 std::uint64_t descriptor_limit() noexcept {

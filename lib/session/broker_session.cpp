@@ -34,7 +34,8 @@ Result<std::shared_ptr<BrokerSession>> BrokerSession::open(Config config, Broker
 BrokerSession::BrokerSession(Config config, Broker &broker, os::Poller poller)
     : Session(std::move(config), broker.time(), std::move(poller), max_answers_frame, max_frame), broker_(broker),
       slots_(new Slot[config_.max_in_flight]), slot_count_(config_.max_in_flight), free_(slots_.get()),
-      queue_(slots_.get()), sending_(slots_.get()), events_(slots_.get()), timers_(slots_.get()), place_(1) {
+      queue_(slots_.get()), sending_(slots_.get()), events_(slots_.get()), timers_(slots_.get()),
+      account_(broker.in_flight().open(config_.path, config_.max_in_flight)) {
     for (Index i = 0; i < slot_count_; ++i) {
         free_.push_back(i);
     }
@@ -69,6 +70,9 @@ Status BrokerSession::on_greeting(const Link::Frame &frame) {
     if (!hello || hello->role != Hello::Role::backend || hello->min_version > version || hello->max_version < version) {
         return Status::protocol;
     }
+    if (!account_->join(peer_.credentials.uid, link_.socket(), hello->max_in_flight)) {
+        return Status::limit_descriptors;
+    }
     Result<Ledger> ledger = Ledger::create(slot_count_);
     if (!ledger) {
         return ledger.error();
@@ -84,6 +88,7 @@ Status BrokerSession::on_greeting(const Link::Frame &frame) {
     if (link_.send(files.data(), files.size(), &piece, 1).os_error != 0) {
         return Status::closed;
     }
+    account_->sent_unqueued(files.size(), ledger_frame_size);
     ledger_->close_file();
     aside_.set_socket(std::move(aside->ours));
     incoming_ = &aside_;
@@ -143,7 +148,7 @@ Result<Index> BrokerSession::place(const Submission &submission, const Broker::L
     if (!slot.payload.allocate(size)) {
         return Failure(Status::no_memory);
     }
-    if (!broker_.in_flight().acquire()) {
+    if (!account_->acquire()) {
         slot.payload.clear();
         return Failure(Status::limit_descriptors);
     }
@@ -254,7 +259,7 @@ void BrokerSession::conclude(Index i, const Step &event, Instant now, std::strin
         queue_.remove(i);
         queued_bytes_ -= slot.payload.size();
         slot.payload.clear();
-        broker_.in_flight().release(1);
+        account_->give_back(1);
         slot.answered = true; // nobody was asked
     } else if (slot.phase == Phase::sending) {
         sending_.remove(i);
@@ -368,7 +373,7 @@ void BrokerSession::end_all(Cause cause, Instant now) noexcept {
 // What the backend has not read yet stays counted for as long as it lies there.
 void BrokerSession::on_end(Status, Instant now) noexcept {
     end_all(Cause::session_lost, now);
-    if (broker_.in_flight().queue_is_empty(link_.socket())) {
+    if (os::unread_memory(link_.socket()) == 0) {
         for (Index i = 0; i < slot_count_; ++i) {
             if (slots_[i].phase == Phase::ended && !slots_[i].answered) {
                 answered(i);
@@ -389,10 +394,7 @@ void BrokerSession::shutdown() noexcept {
         }
     }
     end(Status::ok, now);
-    if (unanswered_ > 0) {
-        broker_.in_flight().leave(place_, link_.take_socket(), unanswered_);
-        unanswered_ = 0;
-    }
+    account_->leave(link_.take_socket());
 }
 
 Statistics BrokerSession::count() const noexcept {

@@ -143,7 +143,7 @@ class BrokerSession final : public Session {
     bool answers_here_ = false; // is what the next offers ask, if they can
     bool blocked_ = false;      // the socket took nothing
     bool violated_ = false;     // the ledger holds what nobody may have written
-    InFlight::Place place_;     // for what is left behind
+    std::shared_ptr<InFlight::Account> account_;
     std::uint64_t sent_ = 0;    // offers of which something has left
     std::uint64_t submitted_ = 0;
     std::uint64_t completed_ = 0;

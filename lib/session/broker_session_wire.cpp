@@ -18,7 +18,12 @@ void BrokerSession::pump(Instant now) {
     blocked_ = false;
     while (state_ == State::open && !blocked_ && !link_.has_unsent() && !queue_.empty() &&
            unanswered_ < peer_.max_in_flight) {
-        blocked_ = !send_batch(max_batch, now);
+        const std::uint32_t room =
+            account_->room(std::min<std::uint32_t>(max_batch, peer_.max_in_flight - unanswered_));
+        if (room == 0) {
+            return;
+        }
+        blocked_ = !send_batch(room, now);
     }
 }
 
@@ -26,13 +31,13 @@ void BrokerSession::pump(Instant now) {
 bool BrokerSession::send_batch(std::size_t most, Instant now) {
     std::size_t bytes = 0;
     Link *const answers = unanswered_ > 0 ? incoming_ : answers_here_ ? &link_ : &aside_;
-    const std::size_t count = encode_batch(std::min<std::size_t>(most, peer_.max_in_flight - unanswered_),
-                                           answers == &link_ ? Offer::answer_here : 0U, bytes);
+    const std::size_t count = encode_batch(most, answers == &link_ ? Offer::answer_here : 0U, bytes);
     const os::Sent sent = link_.send(fds_.data(), count, pieces_.data(), piece_count_);
     explicit_bzero(scratch_.data(), header_size + count * Offer::fixed_size); // tokens are among it
     switch (sent.os_error) {
     case 0:
         incoming_ = answers;
+        account_->sent(static_cast<std::uint32_t>(count), sent.bytes);
         batch_left(count, sent.bytes == bytes);
         ledger_->announce_sent(sent_ += count);
         return true;
@@ -185,7 +190,7 @@ Status BrokerSession::answer(const Answer &answer, Instant now) noexcept {
 void BrokerSession::answered(Index i) noexcept {
     slots_[i].answered = true;
     --unanswered_;
-    broker_.in_flight().release(1);
+    account_->answered(1);
     free_if_over(i);
 }
 
