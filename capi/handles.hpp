@@ -38,12 +38,15 @@ struct rp_handoff_offer {
 };
 
 struct rp_handoff_session {
+    // What both sides have, done by the one that this is.
+    template <class Call>
+    auto any(Call call) noexcept(false);
+
     static constexpr rp::handoff::capi::Kind own_kind = rp::handoff::capi::Kind::session;
     rp::handoff::capi::Handle base{own_kind};
     std::shared_ptr<rp::handoff::session::BrokerSession> offering; // one of the two
     std::shared_ptr<rp::handoff::capi::Received> received;
 
-    rp::handoff::session::Session &any() noexcept;
 };
 
 namespace rp::handoff::capi {
@@ -58,6 +61,8 @@ rp_handoff_outcome to_outcome(const Broker::Report &report) noexcept;
 
 } // namespace rp::handoff::capi
 
-inline rp::handoff::session::Session &rp_handoff_session::any() noexcept {
-    return offering != nullptr ? static_cast<rp::handoff::session::Session &>(*offering) : *received->session;
+template <class Call>
+auto rp_handoff_session::any(Call call) noexcept(false) {
+    return offering != nullptr ? call(*offering) : call(*received->session);
 }
+

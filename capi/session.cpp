@@ -95,7 +95,8 @@ Status submit_one(session::BrokerSession &offering, const rp_handoff_submission 
     Token token;
     const Result<session::Submission> submission = to_submission(s, token);
     rp_handoff_token_wipe(&s.token);
-    const Result<std::uint64_t> id = submission ? offering.submit(*submission, now) : Failure(submission.error());
+    Explanation why;
+    const Result<std::uint64_t> id = submission ? offering.submit(*submission, now, why) : Failure(submission.error());
     if (id && out_id != nullptr) {
         *out_id = *id;
     }
@@ -118,7 +119,7 @@ rp_handoff_event to_event(session::Event &event, rp_handoff_session &session) no
     out.id = event.id;
     out.user_data = event.user_data;
     if (event.kind == session::Event::Kind::closed) {
-        out.status = code(event.status);
+        out.status = code(event.end->status);
     } else if (event.kind == session::Event::Kind::outcome) {
         out.ownership = static_cast<std::int32_t>(event.report.outcome.ownership);
     } else if (event.kind == session::Event::Kind::offer) {
@@ -148,8 +149,9 @@ int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_sess
         if (o.now != nullptr || o.wait != nullptr) {
             return Status::invalid_argument; // it has its broker's
         }
+        Explanation why;
         auto handle = std::make_unique<rp_handoff_session>();
-        auto offering = session::BrokerSession::open(std::move(*config), broker->broker);
+        auto offering = session::BrokerSession::open(std::move(*config), broker->broker, why);
         if (!offering) {
             return offering.error();
         }
@@ -173,12 +175,13 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
         if (!time) {
             return time.error();
         }
+        Explanation why;
         auto handle = std::make_unique<rp_handoff_session>();
         handle->received = std::make_shared<Received>();
         handle->received->offers = std::make_unique<rp_handoff_offer[]>(config->max_in_flight);
         std::for_each_n(handle->received->offers.get(), config->max_in_flight,
                         [](rp_handoff_offer &offer) { offer.base.kind = Kind::dead; });
-        auto receiving = session::BackendSession::open(std::move(*config), std::move(*time));
+        auto receiving = session::BackendSession::open(std::move(*config), std::move(*time), why);
         if (!receiving) {
             return receiving.error();
         }
@@ -191,23 +194,23 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
 void rp_handoff_session_destroy(rp_handoff_session *session) {
     destroy(session, [session](bool in_child) {
         if (in_child) {
-            return session->any().can_be_freed();
+            return session->any([](auto &s) { return s.can_be_freed(); });
         }
-        session->any().shutdown();
+        session->any([](auto &s) { s.shutdown(); });
         return true;
     });
 }
 
 int32_t rp_handoff_session_close(rp_handoff_session *session) {
     return guarded_with(session, [&] {
-        session->any().close();
+        session->any([](auto &s) { s.close(); });
         return Status::ok;
     });
 }
 
 int32_t rp_handoff_session_fd(rp_handoff_session *session) {
     return guarded_with(session, [&]() -> std::int32_t {
-        const Result<int> fd = session->any().fd();
+        const Result<int> fd = session->any([](auto &s) { return s.fd(); });
         return fd ? *fd : code(fd.error());
     });
 }
@@ -222,16 +225,16 @@ int32_t rp_handoff_session_timeout(rp_handoff_session *session, uint64_t *out_ti
         if (out_timeout_ns == nullptr) {
             return Status::invalid_argument;
         }
-        const Instant deadline = session->any().next_deadline();
+        const Instant deadline = session->any([](auto &s) { return s.next_deadline(); });
         *out_timeout_ns =
-            deadline == end_of_time ? RP_HANDOFF_FOREVER : elapsed(session->any().now(), deadline).count();
+            deadline == end_of_time ? RP_HANDOFF_FOREVER : elapsed(session->any([](auto &s) { return s.now(); }), deadline).count();
         return Status::ok;
     });
 }
 
 int32_t rp_handoff_session_process(rp_handoff_session *session) {
     return guarded_with(session, [&] {
-        session->any().process();
+        session->any([](auto &s) { s.process(); });
         return Status::ok;
     });
 }
@@ -239,7 +242,8 @@ int32_t rp_handoff_session_process(rp_handoff_session *session) {
 int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns) {
     return guarded_with(session, [&]() -> std::int32_t {
         const auto timeout = timeout_ns == RP_HANDOFF_FOREVER ? std::nullopt : std::optional(duration(timeout_ns));
-        return session->any().wait(timeout) ? 1 : 0;
+        const Result<bool> waited = session->any([&](auto &s) { return s.wait(timeout); });
+        return waited ? static_cast<std::int32_t>(*waited) : code(waited.error());
     });
 }
 
@@ -251,7 +255,7 @@ int32_t rp_handoff_session_next_event(rp_handoff_session *session, rp_handoff_ev
             return RP_HANDOFF_ERR_INVALID_ARGUMENT;
         }
         session::Event event;
-        if (!session->any().next_event(event)) {
+        if (!session->any([&](auto &s) { return s.next_event(event); })) {
             return 0;
         }
         if (event.kind == session::Event::Kind::outcome && out_outcome != nullptr) {
@@ -264,7 +268,7 @@ int32_t rp_handoff_session_next_event(rp_handoff_session *session, rp_handoff_ev
 
 int32_t rp_handoff_session_flush(rp_handoff_session *session) {
     return guarded_with(session, [&] {
-        session->any().flush();
+        session->any([](auto &s) { s.flush(); });
         return Status::ok;
     });
 }
@@ -318,7 +322,8 @@ int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff
             return code(to_execute.error());
         }
         to_execute->descriptor = session::Submission::Descriptor::borrowed;
-        const Result<Broker::Report> report = offering.execute(*to_execute);
+        Explanation why;
+        const Result<Broker::Report> report = offering.execute(*to_execute, why);
         if (!report) {
             return code(report.error());
         }
@@ -332,7 +337,7 @@ int32_t rp_handoff_session_peer_get(rp_handoff_session *session, rp_handoff_sess
         if (const Status status = check_result_struct(out_peer); status != Status::ok) {
             return status;
         }
-        const session::Peer *const peer = session->any().peer();
+        const session::Peer *const peer = session->any([](auto &s) { return s.peer(); });
         if (peer == nullptr) {
             return Status::unavailable;
         }
@@ -348,7 +353,7 @@ int32_t rp_handoff_session_statistics_get(rp_handoff_session *session, rp_handof
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;
         }
-        const session::Statistics s = session->any().statistics();
+        const session::Statistics s = session->any([](auto &any) { return any.statistics(); });
         write_struct(out_statistics, {0, s.in_flight, s.submitted, s.completed, s.fallbacks, s.offers, s.accepted,
                                       s.refused, s.lost, s.messages_sent, s.messages_received});
         return Status::ok;

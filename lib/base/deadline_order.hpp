@@ -101,7 +101,7 @@ class DeadlineOrder {
     }
 
     Element *elements_;
-    Chain<Element, &DeadlineOrder::list_links> list_;
+    IndexList<Element, &DeadlineOrder::list_links> list_;
     std::unique_ptr<Index[]> heap_;
     Index size_ = 0; // of the heap
     std::uint64_t turns_ = 0;

@@ -16,9 +16,9 @@ struct Links {
 
 // links: the member of an element, or a function that finds them in it.
 template <class Element, auto links>
-class Chain {
+class IndexList {
   public:
-    explicit Chain(Element *elements) noexcept : elements_(elements) {}
+    explicit IndexList(Element *elements) noexcept : elements_(elements) {}
 
     bool empty() const noexcept { return first_ == no_index; }
     Index first() const noexcept { return first_; }

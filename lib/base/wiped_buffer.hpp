@@ -14,12 +14,12 @@
 namespace rp::handoff {
 
 template <std::size_t Inside>
-class BasicFrameBuffer {
+class BasicWipedBuffer {
   public:
-    BasicFrameBuffer() noexcept = default;
-    BasicFrameBuffer(const BasicFrameBuffer &) = delete;
-    BasicFrameBuffer &operator=(const BasicFrameBuffer &) = delete;
-    ~BasicFrameBuffer() { clear(); }
+    BasicWipedBuffer() noexcept = default;
+    BasicWipedBuffer(const BasicWipedBuffer &) = delete;
+    BasicWipedBuffer &operator=(const BasicWipedBuffer &) = delete;
+    ~BasicWipedBuffer() { clear(); }
 
     // Makes room for `size` bytes. False without memory.
     bool allocate(std::size_t size) noexcept {
@@ -53,6 +53,6 @@ class BasicFrameBuffer {
     std::array<std::uint8_t, Inside> small_{};
 };
 
-using FrameBuffer = BasicFrameBuffer<512>;
+using FrameBuffer = BasicWipedBuffer<512>;
 
 } // namespace rp::handoff

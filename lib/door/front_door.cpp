@@ -229,7 +229,8 @@ void FrontDoor::hand_off_by_session(Visit &visit, const Guest &guest, const Serv
     submission.token = &token;
     submission.timeout = longest_verdict;
     submission.correlation_id = visit.connection_id;
-    const Result<Broker::Report> report = service.session->execute(submission);
+    Explanation why;
+    const Result<Broker::Report> report = service.session->execute(submission, why);
     explicit_bzero(prologue.data(), prologue.size());
     if (!report) {
         visit.status = report.error(); // nothing was sent

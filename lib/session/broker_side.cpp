@@ -129,6 +129,8 @@ void BrokerSide::join_account() noexcept {
 }
 
 void BrokerSide::advance(Instant now) {
+    channel_.begin_turn(now);
+    settle_end(now);
     conclude_due(now);
     if (!channel_.flush(now)) {
         channel_.end(Status::closed, "the peer closed the connection");
@@ -139,7 +141,7 @@ void BrokerSide::advance(Instant now) {
     if (channel_.is_open()) {
         pump(now);
     }
-    channel_.advance(slots_.undecided() == 0, now);
+    channel_.end_turn(slots_.undecided() == 0, now);
     settle_end(now);
 }
 
@@ -181,7 +183,7 @@ void BrokerSide::pump(Instant now) {
 std::size_t BrokerSide::most_now() noexcept {
     const std::uint32_t agreed = channel_.peer().max_in_flight;
     const std::uint32_t mine = agreed - std::min(agreed, slots_.unanswered());
-    const std::size_t most = std::min<std::size_t>({mine, max_batch, slots_.undecided()});
+    const std::size_t most = std::min<std::size_t>({mine, max_batch, slots_.queued()});
     return most == 0 ? 0 : account_->room(static_cast<std::uint32_t>(one_by_one_ > 0 ? 1 : most));
 }
 

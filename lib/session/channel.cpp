@@ -172,10 +172,7 @@ std::optional<Link::Frame> Channel::next_frame(Instant) {
         const Result<Link::Frame> frame = incoming_->frame();
         if (!frame) {
             if (frame.error() != Status::frame_incomplete) {
-                Explanation why;
-                state_ == State::greeting ? handshake_.explain_noise(why)
-                                          : void(why.because(frame.error(), {}, "the peer sent what is no frame of a session"));
-                end(why);
+                end_by_noise();
             }
             break;
         }
@@ -191,6 +188,17 @@ std::optional<Link::Frame> Channel::next_frame(Instant) {
         drop_frame();
     }
     return std::nullopt;
+}
+
+void Channel::end_by_noise() noexcept {
+    Explanation why;
+    if (state_ == State::greeting) {
+        handshake_.explain_noise(why);
+        handshake_.reject(why.status(), "this is a socket for sessions, and what came is no frame of one");
+    } else {
+        why.because(Status::protocol, {}, "the peer sent what is no frame of a session");
+    }
+    end(why);
 }
 
 bool Channel::greet(const Link::Frame &frame) noexcept {
@@ -264,16 +272,18 @@ bool Channel::has_to_wait(int os_error, Instant now) noexcept {
 
 // ---- time, and the end ----------------------------------------------------------------------------------------------
 
-void Channel::advance(bool done, Instant now) {
+void Channel::begin_turn(Instant now) {
     if (state_ == State::dialling && is_due(dial_again_at_, now)) {
         dial_again(now);
     }
-    const bool opening = state_ == State::dialling || state_ == State::greeting;
-    if (opening && is_due(open_until_, now)) {
+    if (is_opening() && is_due(open_until_, now)) {
         end(Status::timed_out, state_ == State::dialling ? "the backlog of the peer's socket stayed full"
                                                          : "the peer did not greet in time");
     }
-    if (opening && farewell_.has_begun() && done) {
+}
+
+void Channel::end_turn(bool done, Instant now) {
+    if (is_opening() && farewell_.has_begun() && done) {
         end(Status::ok, {});
     }
     if (state_ == State::open && farewell_.advance(done, *outgoing_, link_, now) == Farewell::Step::late) {

@@ -79,8 +79,10 @@ class Channel {
     bool wants_room() const noexcept { return blocked_ || link_.has_unsent() || answer_link_.has_unsent(); }
 
     // ---- time, and the end
-    // Dials again, ends what is late, says goodbye. done: the side has nothing left to do.
-    void advance(bool done, Instant now);
+    // Before the side's own work: dials again, ends what is late.
+    void begin_turn(Instant now);
+    // After it: says goodbye. done: the side has nothing left to do.
+    void end_turn(bool done, Instant now);
     Instant wake_at() const noexcept;
     void end(Status status, std::string_view text, int os_error = 0) noexcept; // once
     void end(const Explanation &why) noexcept;
@@ -95,6 +97,7 @@ class Channel {
     std::uint64_t messages_received() const noexcept { return messages_received_; }
 
   private:
+    bool is_opening() const noexcept { return state_ == State::dialling || state_ == State::greeting; }
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
     Status take_connection(Explanation &why) noexcept;
     Status dial(Instant now, Explanation &why);
@@ -104,6 +107,7 @@ class Channel {
     void opened() noexcept;
     void hear_goodbye() noexcept;
     void end_by_peer() noexcept;
+    void end_by_noise() noexcept;
     void look_at_peer() noexcept;
 
     const Config config_;

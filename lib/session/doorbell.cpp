@@ -99,18 +99,28 @@ Result<int> Doorbell::descriptor() noexcept {
 }
 
 Instant Doorbell::tell(const State &state) noexcept {
-    if (state.event) {
-        told_.reset(); // it will not sleep
-        return Instant();
-    }
-    told_ = state.wake_at;
     told_to_ = pthread_self();
-    return state.wake_at;
+    awake_ = state.event; // it will not sleep
+    told_ = state.wake_at;
+    set_bell(false);
+    return awake_ ? Instant() : state.wake_at;
 }
 
 void Doorbell::loop_is_here() noexcept {
     if (told_ && pthread_equal(told_to_, pthread_self()) != 0) {
-        told_.reset();
+        told_ = end_of_time;
+        awake_ = true;
+        set_bell(false);
+    }
+}
+
+// Raised as long as what the loop was told does not hold. While it is awake its own thread does not raise it, which spares
+// each turn of a loop two system calls.
+void Doorbell::settle_bell(const State &state) noexcept {
+    const bool wrong = told_ && (state.event || state.wake_at < *told_);
+    const bool spared = awake_ && pthread_equal(told_to_, pthread_self()) != 0;
+    if (!wrong || !spared) {
+        set_bell(wrong);
     }
 }
 
@@ -170,7 +180,7 @@ Doorbell::Woken Doorbell::wait_on_set(Instant until) noexcept {
 
 Doorbell::Woken Doorbell::look_out(Lock &lock, const Waiter &waiter, Instant until, const State &state,
                                    Instant &now) noexcept {
-    set_bell(is_told_wrong(state));
+    settle_bell(state);
     lookout_ = &waiter;
     lookout_until_ = until;
     lookout_called_ = false;
@@ -249,7 +259,7 @@ void Doorbell::call_sleepers(const State &state) noexcept {
 bool Doorbell::settle(const State &state, const Watches &watches) noexcept {
     const bool sees_all = lookout_ == nullptr || set_ || covers(watches_, watches);
     const bool fine = watch(watches);
-    set_bell(is_told_wrong(state));
+    settle_bell(state);
     if (lookout_ != nullptr && !lookout_called_ &&
         (!sees_all || state.wake_at < lookout_until_ || lookout_->satisfied(state))) {
         lookout_called_ = true;

@@ -83,6 +83,7 @@ class Doorbell {
     // Around a lookout's recvmsg(2), unlocked, on a socket with SO_RCVTIMEO: stop() cuts it short. begin answers false if it
     // must not begin.
     bool begin_read(int socket) noexcept;
+    bool is_reading() const noexcept { return reading_fd_ >= 0; }
     void end_read() noexcept;
     // While another thread is the lookout: until the waiter is satisfied, called to be the lookout, or `until`.
     void sleep(Lock &lock, const Waiter &waiter, Instant until) noexcept;
@@ -114,9 +115,7 @@ class Doorbell {
         Sleeper *after = nullptr;
     };
 
-    bool is_told_wrong(const State &state) const noexcept {
-        return told_ && (state.event || state.wake_at < *told_);
-    }
+    void settle_bell(const State &state) noexcept;
     void set_bell(bool raised) noexcept;
     void call_sleepers(const State &state) noexcept;
     void call(Sleeper &sleeper) noexcept;
@@ -128,8 +127,9 @@ class Doorbell {
 
     std::optional<Set> loop_;
     bool bell_ = false;            // is raised
-    std::optional<Instant> told_;  // to a loop that has not come back
+    std::optional<Instant> told_;  // to the loop; for ever where it has not asked
     pthread_t told_to_{};
+    bool awake_ = false; // the loop came back and has not asked again: its own thread need not be told
 
     UniqueFd call_;                          // the lookout's eventfd
     std::atomic<int> call_fd_{-1};           // for stop()

@@ -99,9 +99,8 @@ Link::Read Link::read(bool wait) noexcept {
     if (moved.os_error != 0) {
         return {Got::failed, Status::system, moved.os_error};
     }
-    if (at_frame) {
-        read_began_ = from;
-    }
+    read_began_ = from;
+    began_frame_ = at_frame;
     end_ += moved.bytes;
     return {Got::bytes, Status::ok, 0};
 }
@@ -118,7 +117,7 @@ Result<Link::Frame> Link::frame() const noexcept {
     if (have.size() < header_size + header->length) {
         return Failure(Status::frame_incomplete);
     }
-    return Frame{*header, have.substr(header_size, header->length), begin_ >= read_began_};
+    return Frame{*header, have.substr(header_size, header->length), began_frame_ && begin_ >= read_began_};
 }
 
 void Link::drop_frame() noexcept {

@@ -84,7 +84,8 @@ class Link {
     std::unique_ptr<std::uint8_t[]> received_;
     std::size_t begin_ = 0;      // of the first frame
     std::size_t end_ = 0;        // of what was received
-    std::size_t read_began_ = 0; // where the last read that began at a frame put its bytes
+    std::size_t read_began_ = 0; // where the last read put its bytes
+    bool began_frame_ = false;   // that was where a frame begins
     os::Ancillary beside_;       // of that read
     std::vector<std::uint8_t> unsent_;
     std::size_t sent_ = 0;

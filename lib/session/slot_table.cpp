@@ -53,14 +53,20 @@ void SlotTable::queue(Index i) noexcept {
     queue_.push_back(i);
     deadlines_.add(i, slot.deadline);
     queued_bytes_ += slot.payload.size();
+    ++queued_;
     ++undecided_;
+}
+
+void SlotTable::take_from_queue(Index i) noexcept {
+    queue_.remove(i);
+    queued_bytes_ -= slots_[i].payload.size();
+    slots_[i].payload.clear();
+    --queued_;
 }
 
 void SlotTable::leave(Index i, bool whole) noexcept {
     Slot &slot = slots_[i];
-    queue_.remove(i);
-    queued_bytes_ -= slot.payload.size();
-    slot.payload.clear();
+    take_from_queue(i);
     slot.phase = whole ? Phase::sent : Phase::sending;
     if (!whole) {
         sending_.push_back(i);
@@ -79,9 +85,7 @@ void SlotTable::rest_left() noexcept {
 void SlotTable::conclude(Index i, bool event) noexcept {
     Slot &slot = slots_[i];
     if (slot.phase == Phase::queued) {
-        queue_.remove(i);
-        queued_bytes_ -= slot.payload.size();
-        slot.payload.clear();
+        take_from_queue(i);
         slot.answered = true; // nobody was asked
     } else if (slot.phase == Phase::sending) {
         sending_.remove(i);
@@ -149,7 +153,7 @@ bool SlotTable::is_true() const noexcept {
         }
         return n;
     };
-    return used == used_ && undecided == undecided_ && unanswered == unanswered_ && bytes == queued_bytes_ &&
+    return used == used_ && length(queue_) == queued_ && undecided == undecided_ && unanswered == unanswered_ && bytes == queued_bytes_ &&
            nearest == nearest_deadline() && length(free_) == count_ - used_ && length(events_) == with_event;
 }
 

@@ -100,6 +100,7 @@ class SlotTable {
 
     // ---- counters
     std::uint32_t used() const noexcept { return used_; }             // not free
+    std::uint32_t queued() const noexcept { return queued_; }
     std::uint32_t undecided() const noexcept { return undecided_; }   // queued, sending or sent
     std::uint32_t unanswered() const noexcept { return unanswered_; } // what may lie in the backend's queue
     std::size_t queued_bytes() const noexcept { return queued_bytes_; }
@@ -107,6 +108,7 @@ class SlotTable {
     bool is_true() const noexcept; // looks at all of it
 
   private:
+    void take_from_queue(Index i) noexcept;
     void free_if_over(Index i) noexcept;
 
     std::unique_ptr<Slot[]> slots_;
@@ -117,6 +119,7 @@ class SlotTable {
     IndexList<Slot, &Slot::order> events_;
     DeadlineOrder<Slot, &Slot::timer> deadlines_;
     std::uint32_t used_ = 0;
+    std::uint32_t queued_ = 0;
     std::uint32_t undecided_ = 0;
     std::uint32_t unanswered_ = 0;
     std::size_t queued_bytes_ = 0;

@@ -152,7 +152,8 @@ TEST_CASE("a backend that reads nothing keeps its offers and no more, and each h
     neighbour.check_works();
 }
 
-TEST_CASE("descriptors that a backend sends are closed, beside whichever frame they come") {
+// Where the kernel can be told, it refuses them at the sender; elsewhere they are received and closed.
+TEST_CASE("descriptors that a backend sends do not stay, beside whichever frame they come") {
     const Descriptors before = open_descriptors();
     {
         hand::Scene scene;
@@ -162,7 +163,9 @@ TEST_CASE("descriptors that a backend sends are closed, beside whichever frame t
         CHECK(scene.backend.page.adopt(offer));
         const std::size_t open = open_descriptors().size();
         const hand::Answer answer{offer.slot, offer.ticket, hand::adopted, ""};
-        hand::send_with(scene.backend.output(), answer.framed(), std::vector<int>(253, STDIN_FILENO));
+        if (!hand::try_send_with(scene.backend.output(), answer.framed(), std::vector<int>(253, STDIN_FILENO))) {
+            scene.backend.say(answer.framed());
+        }
         CHECK(scene.next_event().is_outcome(RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE));
         CHECK(open_descriptors().size() == open - 1); // but for the broker's own copy
     }
@@ -171,7 +174,9 @@ TEST_CASE("descriptors that a backend sends are closed, beside whichever frame t
     SocketPair pair;
     const Session offering = open_over(broker, std::move(pair.a));
     const std::size_t open = open_descriptors().size();
-    hand::send_with(pair.b.get(), hand::Hello().framed(), std::vector<int>(253, STDIN_FILENO));
+    if (!hand::try_send_with(pair.b.get(), hand::Hello().framed(), std::vector<int>(253, STDIN_FILENO))) {
+        return;
+    }
     turn({&offering});
     CHECK(open_descriptors().size() <= open);
     const Event event = take_event(offering);

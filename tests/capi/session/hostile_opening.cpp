@@ -64,10 +64,10 @@ TEST_CASE("a hello that is none, or of no common version, or by the wrong side, 
     hand::Hello nobody = backend;
     nobody.role = 3;
     hand::Hello later = Fresh::hello_of_broker();
-    later.min_version = 2;
+    later.min_version = 3;
     later.max_version = 9;
     hand::Hello earlier = Fresh::hello_of_broker();
-    earlier.min_version = earlier.max_version = 0;
+    earlier.min_version = earlier.max_version = 1;
     hand::Hello nothing = Fresh::hello_of_broker();
     nothing.max_in_flight = 0;
     hand::Hello long_name = Fresh::hello_of_broker();
@@ -83,7 +83,8 @@ TEST_CASE("a hello that is none, or of no common version, or by the wrong side, 
         const Fresh fresh;
         fresh.say(bytes);
         check_broken_off(fresh.receiving);
-        CHECK(hand::receive_frame(fresh.pair.a.get()).kind == 0); // not a word
+        CHECK(hand::receive_frame(fresh.pair.a.get()).kind == hand::reject); // and not a word more
+        CHECK(hand::receive_frame(fresh.pair.a.get()).kind == 0);
     }
 }
 

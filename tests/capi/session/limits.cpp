@@ -174,7 +174,7 @@ TEST_CASE("what waits to be sent is bounded in bytes, and room comes back when i
     submission.early_length = 400;
     submission.metadata_length = 300;
     submission.prologue_length = 301;
-    check_turned_away(waiting.offering, submission, RP_HANDOFF_ERR_LIMIT_BYTES);
+    check_turned_away(waiting.offering, submission, RP_HANDOFF_ERR_INVALID_ARGUMENT); // it would never fit
     submission.prologue_length = 300;
     const std::uint64_t id = submit(waiting.offering, submission);
     auto one_more = duplicate_of(client);
@@ -243,7 +243,6 @@ TEST_CASE("what a stopped backend holds unread counts, after its session is gone
         check_turned_away(other, submission, RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);
         if (reads) {
             scene.backend.hear_offer();
-            check_turned_away(other, submission, RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);
             scene.backend.hear_offer();
             scene.backend.hear_offer();
         } else {

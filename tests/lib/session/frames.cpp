@@ -81,8 +81,8 @@ void put(Bytes &bytes, std::size_t at, std::uint64_t value, std::size_t size) {
 } // namespace
 
 TEST_CASE("frames look as they are written down, byte by byte") {
-    CHECK(framed({Hello::Role::broker, 1, 2, 256, "ab"}) ==
-          unhex("72 01 0000 0e000000  0100 0100 0200 0200 00010000 6162"));
+    CHECK(framed({Hello::Role::broker, 1, 2, 256, 0x0807060504030201, "ab"}) ==
+          unhex("72 01 0000 16000000  0100 0100 0200 0200 00010000 0102030405060708 6162"));
     Bytes ledger(ledger_frame_size);
     CHECK(encode_ledger(ledger.data(), 64) == ledger.size());
     CHECK(ledger == unhex("72 02 0000 04000000  40000000"));
@@ -102,20 +102,21 @@ TEST_CASE("hellos come back as they were, with every length of name up to 255 by
     for (const std::size_t length : {0U, 1U, 254U, 255U}) {
         const std::string name(length, 's');
         for (const std::uint32_t in_flight : {1U, 4096U, UINT32_MAX}) {
-            const Bytes frame = framed({Hello::Role::backend, 0, UINT16_MAX, in_flight, name});
+            const Bytes frame = framed({Hello::Role::backend, 0, UINT16_MAX, in_flight, UINT64_MAX, name});
             const Result<Hello> hello = decode_hello(body_of(frame));
             REQUIRE(hello);
             CHECK(hello->role == Hello::Role::backend);
             CHECK(hello->min_version == 0);
             CHECK(hello->max_version == UINT16_MAX);
             CHECK(hello->max_in_flight == in_flight);
+            CHECK(hello->capabilities == UINT64_MAX);
             CHECK(hello->service == name);
         }
     }
 }
 
 TEST_CASE("a hello that is cut, takes nothing, or has a name too long or not in UTF-8, is none; a longer one is") {
-    Bytes body = bytes_of_view(body_of(framed({Hello::Role::broker, 1, 1, 8, "name"})));
+    Bytes body = bytes_of_view(body_of(framed({Hello::Role::broker, 1, 1, 8, 0, "name"})));
     for (std::size_t length = 0; length < body.size(); ++length) {
         CHECK(status_of(decode_hello(view(body).substr(0, length))) == Status::protocol);
     }
@@ -123,7 +124,7 @@ TEST_CASE("a hello that is cut, takes nothing, or has a name too long or not in 
     longer.resize(1000, 0xFF);
     CHECK(decode_hello(view(longer))->service == "name");
     Bytes long_name = body;
-    long_name.resize(12 + 256, 'n');
+    long_name.resize(20 + 256, 'n');
     put(long_name, 6, 256, 2);
     CHECK(status_of(decode_hello(view(long_name))) == Status::protocol);
     put(long_name, 6, 255, 2);
