@@ -100,7 +100,7 @@ std::uint32_t InFlightAccount::room(std::uint32_t wanted) noexcept {
 void InFlightAccount::sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept {
     const std::uint64_t number = end_.load(relaxed);
     const std::uint64_t before = memory_;
-    memory_ += InFlight::message_overhead + bytes;
+    memory_ += all_.memory_.at_least(bytes);
     add(sent_, descriptors);
     party_->out.fetch_add(descriptors, relaxed);
     const Message message{before, memory_, sent_.load(relaxed)};

@@ -26,6 +26,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/message_memory.hpp"
 #include "base/round_robin.hpp"
 #include "base/unique_fd.hpp"
 
@@ -92,7 +93,7 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     std::uint32_t agreed_ = 0; // not 0: has joined
     std::shared_ptr<Party> party_;
     std::unique_ptr<Message[]> messages_; // a ring of those that may be unread
-    std::uint64_t memory_ = 0;            // what all messages took, at least
+    std::uint64_t memory_ = 0;            // what all of them took, at least
     std::atomic<std::uint64_t> first_{0}; // the messages' numbers: those before are read
     std::atomic<std::uint64_t> end_{0};
     // Descriptors. held: queued, or sent and not settled; settled: answered, and taken as far as it was asked.
@@ -129,17 +130,14 @@ class InFlight {
     // How much of the kernel's memory holds what was sent by this socket and is unread. 0 also if the other end is closed.
     using Unread = std::uint64_t (*)(int socket) noexcept;
 
-    // What a message takes beside its bytes, at least: SKB_TRUESIZE adds sizeof(struct sk_buff) and sizeof(struct
-    // skb_shared_info), 256 and 320 on 64 bit (include/linux/skbuff.h). On 32 bit it is less.
-    static constexpr std::uint64_t message_overhead = sizeof(void *) >= 8 ? 512 : 256;
-
     // How many ended sessions of a party may leave something unread: for each, a socket of ours is kept.
     static constexpr std::uint32_t ended_per_party = 64;
 
     // How many questions one call asks about sessions of which no answer has come since the last question.
     static constexpr std::size_t questions_at_once = 8;
 
-    InFlight(std::uint64_t limit, Unread unread) noexcept : limit_(limit), unread_(unread) {}
+    InFlight(std::uint64_t limit, Unread unread, const MessageMemory &memory = {}) noexcept
+        : limit_(limit), unread_(unread), memory_(memory) {}
     InFlight(const InFlight &) = delete;
     InFlight &operator=(const InFlight &) = delete;
     ~InFlight();
@@ -170,6 +168,7 @@ class InFlight {
 
     const std::uint64_t limit_;
     const Unread unread_;
+    const MessageMemory memory_;
     std::atomic<std::uint64_t> count_{0};
     std::mutex mutex_; // of what follows, and of every question; taken at the bounds, and when sessions open and end
     RoundRobin<Account, &Account::in_all_> living_;
