@@ -56,7 +56,7 @@ InFlightAccount::InFlightAccount(InFlight &all, std::string_view path, std::uint
 
 // Others may settle meanwhile, but only the session adds. So what is below the share stays below it.
 bool InFlightAccount::acquire() noexcept {
-    raise_share();
+    adjust_share();
     for (std::uint64_t book = book_.load(relaxed); unpacked(book).held >= unpacked(book).share;) {
         if (book_.compare_exchange_weak(book, book + one_held, relaxed)) {
             return true;
@@ -79,25 +79,35 @@ void InFlightAccount::release(std::uint32_t count) noexcept {
     all_.count_.fetch_sub(before.counted() - now.counted(), relaxed);
 }
 
-std::uint32_t InFlightAccount::due_share() const noexcept {
-    return agreed_ == 0 ? allowance_ : rest(agreed_, debt_.load(relaxed)) + beside_;
+// What was sent beside the offers was sent before them.
+std::uint32_t InFlightAccount::due_share(std::uint64_t settled) const noexcept {
+    const std::uint32_t window = agreed_ == 0 ? allowance_ : rest(agreed_, debt_.load(relaxed));
+    return window + rest(beside_, settled);
 }
 
-void InFlightAccount::lower_share() noexcept {
-    const std::uint32_t share = due_share(); // others may raise it meanwhile
+void InFlightAccount::adjust_share() noexcept {
+    const std::uint32_t share = unpacked(book_.load(relaxed)).share;
+    if (const std::uint32_t due = due_share(settled_.load(relaxed)); due < share) {
+        lower_share(due);
+    } else if (due > share) {
+        raise_share(due);
+    }
+}
+
+void InFlightAccount::lower_share(std::uint32_t share) noexcept {
     std::uint64_t book = book_.load(relaxed);
     while (!book_.compare_exchange_weak(book, share * one_share + unpacked(book).held, relaxed)) {
     }
     all_.count_.fetch_sub(unpacked(book).counted() - Book{unpacked(book).held, share}.counted(), relaxed);
 }
 
-// The party owes less than before. What is held beyond the share begins to be counted, one by one, as far as the limit
-// allows; if others settle meanwhile, less has to be.
-void InFlightAccount::raise_share() noexcept {
-    for (std::uint64_t book = book_.load(relaxed); unpacked(book).share < due_share(); book = book_.load(relaxed)) {
+// What is held beyond the share begins to be counted, one by one, as far as the limit allows; if others settle meanwhile,
+// less has to be.
+void InFlightAccount::raise_share(std::uint32_t share) noexcept {
+    for (std::uint64_t book = book_.load(relaxed); unpacked(book).share < share; book = book_.load(relaxed)) {
         const std::uint32_t held = unpacked(book).held;
         if (held <= unpacked(book).share) {
-            book_.compare_exchange_weak(book, due_share() * one_share + held, relaxed);
+            book_.compare_exchange_weak(book, share * one_share + held, relaxed);
         } else if (!all_.take_one()) {
             return;
         } else if (const Book before = unpacked(book_.fetch_add(one_share, relaxed)); before.held <= before.share) {
@@ -110,7 +120,7 @@ bool InFlightAccount::join(std::uint32_t uid, int socket, std::uint32_t agreed) 
     if (!all_.admit(*this, uid, socket, std::min(agreed, allowance_))) {
         return false;
     }
-    lower_share();
+    adjust_share();
     return true;
 }
 
@@ -119,19 +129,20 @@ std::uint64_t InFlightAccount::unsettled() const noexcept {
 }
 
 std::uint32_t InFlightAccount::own_room() const noexcept {
-    return rest(unpacked(book_.load(relaxed)).share, unsettled());
+    const std::uint64_t settled = settled_.load(relaxed);
+    return rest(std::min(unpacked(book_.load(relaxed)).share, due_share(settled)), sent_.load(relaxed) - settled);
 }
 
 std::uint32_t InFlightAccount::room(std::uint32_t wanted) noexcept {
     if (agreed_ == 0) {
         return 0;
     }
-    raise_share();
+    adjust_share();
     if (own_room() < wanted) {
         settle();
         if (own_room() < wanted && (may_gain() || debt_.load(relaxed) > 0)) {
             all_.find_room(*this, wanted);
-            raise_share();
+            adjust_share();
         }
     }
     return std::min(wanted, own_room());
@@ -249,7 +260,9 @@ void InFlight::find_room(Account &account, std::uint32_t wanted) noexcept {
     Dropped dropped;
     const std::lock_guard<std::mutex> lock(mutex_);
     ask(account, dropped);
-    const auto enough = [&]() noexcept { return rest(account.due_share(), account.unsettled()) >= wanted; };
+    const auto enough = [&]() noexcept {
+        return rest(account.due_share(account.settled_.load(relaxed)), account.unsettled()) >= wanted;
+    };
     if (!enough()) {
         ask_around(account.party_->ended, enough, dropped);
     }

@@ -54,7 +54,8 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     // answers come; with none, earlier sessions of the party are in the way, and nothing tells when they no longer are.
     std::uint32_t room(std::uint32_t wanted) noexcept;
 
-    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first.
+    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first. Also of one without
+    // descriptors: otherwise, unread, it is taken for one that has some.
     void sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
     // The same of descriptors that were not queued and that nobody answers: the ledger's. They are beside the allowance.
     void sent_unqueued(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
@@ -91,11 +92,12 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     static constexpr std::uint64_t one_share = std::uint64_t{1} << 32U;
 
     Message &at(std::uint64_t number) const noexcept { return messages_[number % (allowance_ + std::uint64_t{1})]; }
-    std::uint32_t due_share() const noexcept;
+    std::uint32_t due_share(std::uint64_t settled) const noexcept;
     std::uint64_t unsettled() const noexcept;
     std::uint32_t own_room() const noexcept;
-    void lower_share() noexcept;
-    void raise_share() noexcept;
+    void adjust_share() noexcept;
+    void lower_share(std::uint32_t share) noexcept;
+    void raise_share(std::uint32_t share) noexcept;
     void release(std::uint32_t count) noexcept;
     void settle() noexcept;
     void take_evidence(std::uint64_t end, std::uint64_t unread) noexcept;

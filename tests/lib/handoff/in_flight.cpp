@@ -200,6 +200,38 @@ TEST_CASE("whoever ends its sessions unread gets no more with the next, and othe
     again.account->give_back(8);
 }
 
+TEST_CASE("what a session sends at its opening buys no room for offers, read or unread, with a debt or without") {
+    for (const bool reads : {true, false}) {
+        CAPTURE(reads);
+        World world(1000);
+        for (int session = 0; session < 5; ++session) {
+            Played hostile(world.all, 8);
+            hostile.account->sent_unqueued(2, size);
+            kernel.unread[hostile.socket] += message;
+            hostile.read(reads ? 1 : 0);
+            CHECK(hostile.queue(8) == 8);
+            CHECK(hostile.send(8) == (session == 0 ? 8 : 0));
+            CHECK(hostile.send(8) == 0);
+            hostile.leave();
+        }
+        CHECK(world.all.count() == 8 + (reads ? 0 : 5 * 2));
+    }
+}
+
+TEST_CASE("a message without descriptors is not taken for one with some while it is unread") {
+    World world(100);
+    Played a(world.all, 4);
+    CHECK(a.offer(4) == 4);
+    a.answer(4);
+    a.read(4);
+    a.account->sent(0, 8); // a goodbye
+    kernel.unread[a.socket] += message;
+    const int socket = a.socket;
+    a.leave();
+    CHECK(world.all.count() == 0);
+    CHECK(fcntl(socket, F_GETFD) < 0);
+}
+
 TEST_CASE("what an ended session gives back is room for later sessions of its party, with what they had queued") {
     World world(1000);
     Played first(world.all, 8);
