@@ -6,6 +6,7 @@
 #include "boundary.hpp"
 #include "handoff/broker.hpp"
 #include "os/descriptor.hpp"
+#include "os/message_memory.hpp"
 #include "session/backend_session.hpp"
 #include "session/broker_session.hpp"
 #include "v1/backend.hpp"
@@ -20,7 +21,8 @@ struct rp_handoff_broker {
     rp_handoff_broker(rp::handoff::Broker::Config config, std::unique_ptr<rp::handoff::TimeSource> t,
                       std::unique_ptr<rp::handoff::RandomSource> r)
         : time(std::move(t)), random(std::move(r)),
-          broker(std::move(config), *time, *random, rp::handoff::os::unread_memory) {}
+          broker(std::move(config), *time, *random, rp::handoff::os::unread_memory,
+                 rp::handoff::os::measure_message_memory()) {}
 };
 
 namespace rp::handoff::capi {

@@ -59,9 +59,9 @@ class Broker {
     };
 
     // Both sources outlive the broker.
-    Broker(Config config, TimeSource &time, RandomSource &random, InFlight::Unread unread)
+    Broker(Config config, TimeSource &time, RandomSource &random, InFlight::Unread unread, const MessageMemory &memory)
         : config_(std::move(config)), time_(time), random_(random), tokens_(config_.tokens, config_.ack_deadline),
-          policy_(config_.policy), pressure_(config_.recovery_accepts), in_flight_(config_.in_flight, unread) {}
+          policy_(config_.policy), pressure_(config_.recovery_accepts), in_flight_(config_.in_flight, unread, memory) {}
 
     Result<Token> issue(std::string_view service_name, std::uint32_t backend_pid);
 

@@ -15,7 +15,7 @@ void add(std::atomic<std::uint64_t> &number, std::uint64_t count) noexcept {
 }
 
 std::uint32_t rest(std::uint64_t most, std::uint64_t used) noexcept {
-    return static_cast<std::uint32_t>(most > used ? std::min<std::uint64_t>(most - used, UINT32_MAX) : 0);
+    return static_cast<std::uint32_t>(most > used ? most - used : 0);
 }
 
 } // namespace
@@ -44,22 +44,28 @@ class InFlight::Dropped {
     std::shared_ptr<Account> first_;
 };
 
+InFlightAccount::Book InFlightAccount::unpacked(std::uint64_t book) noexcept {
+    return {static_cast<std::uint32_t>(book), static_cast<std::uint32_t>(book / one_share)};
+}
+
 // ---- of one session -------------------------------------------------------------------------------------------------
 
 InFlightAccount::InFlightAccount(InFlight &all, std::string_view path, std::uint32_t allowance)
-    : all_(all), allowance_(allowance), party_(std::make_shared<Party>(path)), messages_(new Message[allowance + 1]) {}
+    : all_(all), allowance_(allowance), party_(std::make_shared<Party>(path)), messages_(new Message[allowance + 1]),
+      book_(allowance * one_share) {}
 
-// Others may settle meanwhile, but only the session adds. So what is below the allowance stays below it.
+// Others may settle meanwhile, but only the session adds. So what is below the share stays below it.
 bool InFlightAccount::acquire() noexcept {
-    for (std::uint64_t held = held_.load(relaxed); held >= allowance_;) {
-        if (held_.compare_exchange_weak(held, held + 1, relaxed)) {
+    adjust_share();
+    for (std::uint64_t book = book_.load(relaxed); unpacked(book).held >= unpacked(book).share;) {
+        if (book_.compare_exchange_weak(book, book + one_held, relaxed)) {
             return true;
         }
     }
     if (!all_.take_one() && !all_.find_one()) {
         return false;
     }
-    held_.fetch_add(1, relaxed);
+    book_.fetch_add(one_held, relaxed);
     return true;
 }
 
@@ -67,42 +73,86 @@ void InFlightAccount::give_back(std::uint32_t count) noexcept {
     release(count);
 }
 
-// What is held beyond the allowance was not counted.
-void InFlightAccount::release(std::uint64_t count) noexcept {
-    const std::uint64_t held = held_.fetch_sub(count, relaxed);
-    all_.count_.fetch_sub(std::min<std::uint64_t>(held, allowance_) - std::min<std::uint64_t>(held - count, allowance_),
-                          relaxed);
+void InFlightAccount::release(std::uint32_t count) noexcept {
+    const Book before = unpacked(book_.fetch_sub(count * one_held, relaxed));
+    const Book now{before.held - count, before.share};
+    all_.count_.fetch_sub(before.counted() - now.counted(), relaxed);
+}
+
+// What was sent beside the offers was sent before them.
+std::uint32_t InFlightAccount::due_share(std::uint64_t settled) const noexcept {
+    const std::uint32_t window = agreed_ == 0 ? allowance_ : rest(agreed_, debt_.load(relaxed));
+    return window + rest(beside_, settled);
+}
+
+void InFlightAccount::adjust_share() noexcept {
+    const std::uint32_t share = unpacked(book_.load(relaxed)).share;
+    if (const std::uint32_t due = due_share(settled_.load(relaxed)); due < share) {
+        lower_share(due);
+    } else if (due > share) {
+        raise_share(due);
+    }
+}
+
+void InFlightAccount::lower_share(std::uint32_t share) noexcept {
+    std::uint64_t book = book_.load(relaxed);
+    while (!book_.compare_exchange_weak(book, share * one_share + unpacked(book).held, relaxed)) {
+    }
+    all_.count_.fetch_sub(unpacked(book).counted() - Book{unpacked(book).held, share}.counted(), relaxed);
+}
+
+// What is held beyond the share begins to be counted, one by one, as far as the limit allows; if others settle meanwhile,
+// less has to be.
+void InFlightAccount::raise_share(std::uint32_t share) noexcept {
+    for (std::uint64_t book = book_.load(relaxed); unpacked(book).share < share; book = book_.load(relaxed)) {
+        const std::uint32_t held = unpacked(book).held;
+        if (held <= unpacked(book).share) {
+            book_.compare_exchange_weak(book, share * one_share + held, relaxed);
+        } else if (!all_.take_one()) {
+            return;
+        } else if (const Book before = unpacked(book_.fetch_add(one_share, relaxed)); before.held <= before.share) {
+            all_.count_.fetch_sub(1, relaxed);
+        }
+    }
 }
 
 bool InFlightAccount::join(std::uint32_t uid, int socket, std::uint32_t agreed) noexcept {
-    return all_.admit(*this, uid, socket, std::min(agreed, allowance_));
+    if (!all_.admit(*this, uid, socket, std::min(agreed, allowance_))) {
+        return false;
+    }
+    adjust_share();
+    return true;
+}
+
+std::uint64_t InFlightAccount::unsettled() const noexcept {
+    return sent_.load(relaxed) - settled_.load(relaxed);
 }
 
 std::uint32_t InFlightAccount::own_room() const noexcept {
-    return rest(agreed_, sent_.load(relaxed) - settled_.load(relaxed));
-}
-
-std::uint32_t InFlightAccount::party_room() const noexcept {
-    return rest(party_->allowance.load(relaxed), party_->out.load(relaxed));
+    const std::uint64_t settled = settled_.load(relaxed);
+    return rest(std::min(unpacked(book_.load(relaxed)).share, due_share(settled)), sent_.load(relaxed) - settled);
 }
 
 std::uint32_t InFlightAccount::room(std::uint32_t wanted) noexcept {
-    if (std::min(own_room(), party_room()) < wanted && agreed_ > 0) {
+    if (agreed_ == 0) {
+        return 0;
+    }
+    adjust_share();
+    if (own_room() < wanted) {
         settle();
-        const std::uint32_t own = own_room();
-        if ((own < wanted && may_gain()) || party_room() < std::min(own, wanted)) {
+        if (own_room() < wanted && (may_gain() || debt_.load(relaxed) > 0)) {
             all_.find_room(*this, wanted);
+            adjust_share();
         }
     }
-    return std::min({wanted, own_room(), party_room()});
+    return std::min(wanted, own_room());
 }
 
 void InFlightAccount::sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept {
     const std::uint64_t number = end_.load(relaxed);
     const std::uint64_t before = memory_;
-    memory_ += InFlight::message_overhead + bytes;
+    memory_ += all_.memory_.at_least(bytes);
     add(sent_, descriptors);
-    party_->out.fetch_add(descriptors, relaxed);
     const Message message{before, memory_, sent_.load(relaxed)};
     if (number - first_.load(std::memory_order_acquire) > allowance_) { // more than there may be: two count as one
         const std::lock_guard<std::mutex> lock(all_.mutex_);
@@ -114,8 +164,9 @@ void InFlightAccount::sent(std::uint32_t descriptors, std::uint64_t bytes) noexc
 }
 
 void InFlightAccount::sent_unqueued(std::uint32_t descriptors, std::uint64_t bytes) noexcept {
-    const std::uint64_t held = held_.fetch_add(descriptors, relaxed);
-    all_.count_.fetch_add(rest(allowance_, held) < descriptors ? rest(allowance_, held) : descriptors, relaxed);
+    beside_ += descriptors;
+    book_.fetch_add(descriptors * (one_held + one_share), relaxed);
+    all_.count_.fetch_add(descriptors, relaxed);
     sent(descriptors, bytes);
     answered(descriptors);
 }
@@ -128,7 +179,7 @@ void InFlightAccount::leave(UniqueFd socket) noexcept {
     if (agreed_ > 0) {
         all_.take_over(*this, std::move(socket));
     } else {
-        release(held_.load(relaxed));
+        release(unpacked(book_.load(relaxed)).held);
     }
 }
 
@@ -146,8 +197,7 @@ void InFlightAccount::settle() noexcept {
     std::uint64_t before = settled_.load(relaxed);
     while (before < settled) {
         if (settled_.compare_exchange_weak(before, settled, relaxed)) {
-            party_->out.fetch_sub(settled - before, relaxed);
-            release(settled - before);
+            release(static_cast<std::uint32_t>(settled - before));
             return;
         }
     }
@@ -210,10 +260,11 @@ void InFlight::find_room(Account &account, std::uint32_t wanted) noexcept {
     Dropped dropped;
     const std::lock_guard<std::mutex> lock(mutex_);
     ask(account, dropped);
-    const std::uint32_t useful = std::min(wanted, account.own_room());
-    if (account.party_room() < useful) {
-        ask_around(
-            account.party_->accounts, [&]() noexcept { return account.party_room() >= useful; }, dropped);
+    const auto enough = [&]() noexcept {
+        return rest(account.due_share(account.settled_.load(relaxed)), account.unsettled()) >= wanted;
+    };
+    if (!enough()) {
+        ask_around(account.party_->ended, enough, dropped);
     }
 }
 
@@ -247,23 +298,37 @@ bool InFlight::ask_around(Ring &ring, Enough enough, Dropped &dropped) noexcept 
 
 // What left after the question must not be taken for read, so the messages are counted first.
 void InFlight::ask(Account &account, Dropped &dropped) noexcept {
+    const std::uint64_t before = account.settled_.load(relaxed);
     if (account.may_gain()) {
         account.answered_when_asked_ = account.answered_.load(relaxed);
         const std::uint64_t end = account.end_.load(std::memory_order_acquire);
         account.take_evidence(end, account.socket_ >= 0 ? unread_(account.socket_) : 0);
     }
     account.settle();
-    if (account.kept_ != nullptr && !account.may_gain()) {
-        drop(account, dropped);
+    if (account.kept_ != nullptr) {
+        relieve(account, account.settled_.load(relaxed) - before);
+        if (!account.may_gain()) {
+            drop(account, dropped);
+        }
+    }
+}
+
+// Those who joined later owe so much less.
+void InFlight::relieve(const Account &ended, std::uint64_t gone) noexcept {
+    auto &living = ended.party_->living;
+    for (std::size_t turns = gone > 0 ? living.size() : 0; turns > 0; --turns) {
+        Account &account = *living.take_turn();
+        if (account.turn_ > ended.turn_) {
+            account.debt_.fetch_sub(static_cast<std::uint32_t>(gone), relaxed);
+        }
     }
 }
 
 void InFlight::drop(Account &account, Dropped &dropped) noexcept {
     Party &party = *account.party_;
     ended_.remove(account);
-    party.accounts.remove(account);
-    --party.ended;
-    if (party.accounts.empty()) {
+    party.ended.remove(account);
+    if (party.living.empty() && party.ended.empty()) {
         parties_.remove(party);
     }
     dropped.add(std::move(account.kept_));
@@ -285,35 +350,43 @@ bool InFlight::admit(Account &account, std::uint32_t uid, int socket, std::uint3
     const std::lock_guard<std::mutex> lock(mutex_);
     account.party_->uid = account.party_->path.empty() ? uid : 0;
     std::shared_ptr<Party> party = same_as(account.party_);
-    const auto is_let_in = [&]() noexcept { return party->ended < ended_per_party; };
-    if (!is_let_in() && !ask_around(party->accounts, is_let_in, dropped)) {
+    const auto is_let_in = [&]() noexcept { return party->ended.size() < ended_per_party; };
+    if (!is_let_in() && !ask_around(party->ended, is_let_in, dropped)) {
         return false;
     }
-    if (party->accounts.empty()) {
+    if (party->living.empty() && party->ended.empty()) {
         parties_.add(*party);
     }
-    unused = std::exchange(account.party_, std::move(party));
+    std::uint64_t debt = 0;
+    for (std::size_t turns = party->ended.size(); turns > 0; --turns) {
+        debt += party->ended.take_turn()->unsettled();
+    }
+    account.debt_.store(static_cast<std::uint32_t>(debt), relaxed);
+    account.turn_ = ++party->turns;
     account.agreed_ = agreed;
     account.socket_ = socket;
-    account.party_->allowance.fetch_add(agreed, relaxed);
-    account.party_->accounts.add(account);
+    party->living.add(account);
     living_.add(account);
+    unused = std::exchange(account.party_, std::move(party));
     return true;
 }
 
 void InFlight::take_over(Account &account, UniqueFd socket) noexcept {
     Dropped dropped;
     const std::lock_guard<std::mutex> lock(mutex_);
-    const std::uint64_t sent = account.sent_.load(relaxed);
-    account.release(account.held_.load(relaxed) - (sent - account.settled_.load(relaxed)));
-    account.answered_.store(sent, relaxed);
+    Party &party = *account.party_;
+    account.settle();
+    account.release(Account::unpacked(account.book_.load(relaxed)).held -
+                    static_cast<std::uint32_t>(account.unsettled()));
+    account.answered_.store(account.sent_.load(relaxed), relaxed);
     account.socket_ = socket.get();
     account.kept_socket_ = std::move(socket);
     account.kept_ = account.weak_from_this().lock();
-    account.party_->allowance.fetch_sub(account.agreed_, relaxed);
-    ++account.party_->ended;
+    account.turn_ = ++party.turns;
     living_.remove(account);
+    party.living.remove(account);
     ended_.add(account);
+    party.ended.add(account);
     ask(account, dropped);
 }
 

@@ -10,10 +10,9 @@
 // all but the last few were read, and a descriptor is taken with the first byte of its message. The kernel is asked at the
 // bounds only; otherwise a handoff costs a few atomic additions.
 //
-// A *party* is who answers for a backend: the path of its socket, or its uid where the caller brings a connected one. All
-// sessions of a party together, ended ones included, have no more in their queues than its living sessions may have: so
-// nobody gains room by ending a session unread and coming again. Two sessions of a party that ask at the same moment may
-// be told of the same room; each stays below its own allowance all the same.
+// A *party* is who answers for a backend: the path of its socket, or its uid where the caller brings a connected one. What
+// ended sessions of a party have left unread is taken off the allowance of each session that it opens later. So
+// nobody gains room by ending a session unread and coming again, and sessions that were open before keep what they have.
 //
 // Safe for several threads. In a forked child only destructors may run: they close the child's copies and wait for nobody.
 #pragma once
@@ -26,6 +25,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/message_memory.hpp"
 #include "base/round_robin.hpp"
 #include "base/unique_fd.hpp"
 
@@ -40,8 +40,8 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     InFlightAccount(const InFlightAccount &) = delete;
     InFlightAccount &operator=(const InFlightAccount &) = delete;
 
-    // One more handoff is queued. False at the broker's limit. No more than the allowance is counted: what is queued beyond
-    // it cannot leave before there is room.
+    // One more handoff is queued. False at the broker's limit. No more is counted than the session may have in flight: what
+    // is queued beyond that cannot leave before there is room.
     bool acquire() noexcept;
     // So many that were queued will not leave.
     void give_back(std::uint32_t count) noexcept;
@@ -51,12 +51,13 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     bool join(std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
 
     // How many of `wanted` may leave now; 0 before join. If it is less than wanted: with offers unanswered, ask again when
-    // answers come; with none, ended sessions of the party are in the way, and nothing tells when they no longer are.
+    // answers come; with none, earlier sessions of the party are in the way, and nothing tells when they no longer are.
     std::uint32_t room(std::uint32_t wanted) noexcept;
 
-    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first.
+    // A message with so many queued descriptors has left: all of it, or so many of its bytes at first. Also of one without
+    // descriptors: otherwise, unread, it is taken for one that has some.
     void sent(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
-    // The same of descriptors that were not queued and that nobody answers: the ledger's.
+    // The same of descriptors that were not queued and that nobody answers: the ledger's. They are beside the allowance.
     void sent_unqueued(std::uint32_t descriptors, std::uint64_t bytes) noexcept;
     // So many offers were answered.
     void answered(std::uint32_t count) noexcept;
@@ -78,10 +79,26 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
         std::uint64_t descriptors;
     };
 
+    // Two numbers that change together. held: descriptors that are queued, or sent and not settled. share: how many of
+    // them are counted at most, and may be in flight; only the session changes it.
+    struct Book {
+        std::uint32_t held;
+        std::uint32_t share;
+
+        std::uint32_t counted() const noexcept { return held < share ? held : share; }
+    };
+    static Book unpacked(std::uint64_t book) noexcept;
+    static constexpr std::uint64_t one_held = 1;
+    static constexpr std::uint64_t one_share = std::uint64_t{1} << 32U;
+
     Message &at(std::uint64_t number) const noexcept { return messages_[number % (allowance_ + std::uint64_t{1})]; }
+    std::uint32_t due_share(std::uint64_t settled) const noexcept;
+    std::uint64_t unsettled() const noexcept;
     std::uint32_t own_room() const noexcept;
-    std::uint32_t party_room() const noexcept;
-    void release(std::uint64_t count) noexcept;
+    void adjust_share() noexcept;
+    void lower_share(std::uint32_t share) noexcept;
+    void raise_share(std::uint32_t share) noexcept;
+    void release(std::uint32_t count) noexcept;
     void settle() noexcept;
     void take_evidence(std::uint64_t end, std::uint64_t unread) noexcept;
     bool may_gain() const noexcept; // was answered what is not known to be taken: a question may free room
@@ -90,19 +107,22 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     InFlight &all_;
     const std::uint32_t allowance_;
     std::uint32_t agreed_ = 0; // not 0: has joined
+    std::uint32_t beside_ = 0; // sent unqueued
     std::shared_ptr<Party> party_;
     std::unique_ptr<Message[]> messages_; // a ring of those that may be unread
-    std::uint64_t memory_ = 0;            // what all messages took, at least
+    std::uint64_t memory_ = 0;            // what all of them took, at least
     std::atomic<std::uint64_t> first_{0}; // the messages' numbers: those before are read
     std::atomic<std::uint64_t> end_{0};
-    // Descriptors. held: queued, or sent and not settled; settled: answered, and taken as far as it was asked.
-    std::atomic<std::uint64_t> held_{0};
+    std::atomic<std::uint64_t> book_;
+    std::atomic<std::uint32_t> debt_{0}; // what the party had left before
+    // Of descriptors. settled: answered, and known to be taken.
     std::atomic<std::uint64_t> sent_{0};
     std::atomic<std::uint64_t> answered_{0};
     std::atomic<std::uint64_t> taken_{0};
     std::atomic<std::uint64_t> settled_{0};
     // Under the mutex of all:
     std::uint64_t answered_when_asked_ = 0;
+    std::uint64_t turn_ = 0; // of the party's joins and leaves
     int socket_ = -1;
     UniqueFd kept_socket_;
     std::shared_ptr<InFlightAccount> kept_; // itself, while it has ended with something unread
@@ -115,10 +135,9 @@ struct InFlightAccount::Party : std::enable_shared_from_this<Party> {
 
     std::string path; // empty: it is a uid
     std::uint32_t uid = 0;
-    std::atomic<std::uint64_t> allowance{0};
-    std::atomic<std::uint64_t> out{0}; // sent and not settled, of all its accounts
-    std::uint32_t ended = 0;
-    RoundRobin<InFlightAccount, &InFlightAccount::in_party_> accounts;
+    std::uint64_t turns = 0;
+    RoundRobin<InFlightAccount, &InFlightAccount::in_party_> living;
+    RoundRobin<InFlightAccount, &InFlightAccount::in_party_> ended;
     Turns<Party> in_all;
 };
 
@@ -129,17 +148,14 @@ class InFlight {
     // How much of the kernel's memory holds what was sent by this socket and is unread. 0 also if the other end is closed.
     using Unread = std::uint64_t (*)(int socket) noexcept;
 
-    // What a message takes beside its bytes, at least: SKB_TRUESIZE adds sizeof(struct sk_buff) and sizeof(struct
-    // skb_shared_info), 256 and 320 on 64 bit (include/linux/skbuff.h). On 32 bit it is less.
-    static constexpr std::uint64_t message_overhead = sizeof(void *) >= 8 ? 512 : 256;
-
     // How many ended sessions of a party may leave something unread: for each, a socket of ours is kept.
     static constexpr std::uint32_t ended_per_party = 64;
 
     // How many questions one call asks about sessions of which no answer has come since the last question.
     static constexpr std::size_t questions_at_once = 8;
 
-    InFlight(std::uint64_t limit, Unread unread) noexcept : limit_(limit), unread_(unread) {}
+    InFlight(std::uint64_t limit, Unread unread, const MessageMemory &memory = {}) noexcept
+        : limit_(limit), unread_(unread), memory_(memory) {}
     InFlight(const InFlight &) = delete;
     InFlight &operator=(const InFlight &) = delete;
     ~InFlight();
@@ -164,12 +180,14 @@ class InFlight {
     bool admit(Account &account, std::uint32_t uid, int socket, std::uint32_t agreed) noexcept;
     void take_over(Account &account, UniqueFd socket) noexcept;
     void ask(Account &account, Dropped &dropped) noexcept;
+    static void relieve(const Account &ended, std::uint64_t gone) noexcept;
     void drop(Account &account, Dropped &dropped) noexcept;
     template <class Ring, class Enough>
     bool ask_around(Ring &ring, Enough enough, Dropped &dropped) noexcept;
 
     const std::uint64_t limit_;
     const Unread unread_;
+    const MessageMemory memory_;
     std::atomic<std::uint64_t> count_{0};
     std::mutex mutex_; // of what follows, and of every question; taken at the bounds, and when sessions open and end
     RoundRobin<Account, &Account::in_all_> living_;

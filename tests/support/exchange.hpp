@@ -11,25 +11,12 @@
 #include <utility>
 #include <vector>
 
-#include "base/unique_fd.hpp"
 #include "support/capi.hpp"
+#include "support/socket_pair.hpp"
 
 namespace rp::test {
 
-using handoff::UniqueFd;
 using Bytes = std::vector<std::uint8_t>;
-
-struct SocketPair {
-    UniqueFd a;
-    UniqueFd b;
-
-    explicit SocketPair(int type = SOCK_STREAM) {
-        int ends[2];
-        REQUIRE(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) == 0);
-        a.reset(ends[0]);
-        b.reset(ends[1]);
-    }
-};
 
 // A connection that a broker has accepted, and the end that its client holds.
 struct ClientConnection {

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <fcntl.h>
 #include <string>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -13,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "support/exchange.hpp"
+#include "support/socket_pair.hpp"
 
 namespace rp::test {
 
