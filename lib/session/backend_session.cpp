@@ -60,7 +60,7 @@ Status BackendSession::on_ledger(const Link::Frame &frame) {
     const Result<std::uint32_t> slots = decode_ledger(frame.body);
     os::DescriptorGroup &descriptors = link_.beside().descriptors;
     if (!slots || descriptors.size() != 2) {
-        return link_.beside().truncated ? Status::descriptors : Status::protocol;
+        return link_.beside().truncation != os::Truncation::none ? Status::descriptors : Status::protocol;
     }
     Result<Ledger> ledger = Ledger::attach(descriptors.take(), *slots);
     if (!ledger) {
@@ -86,7 +86,7 @@ Status BackendSession::on_frame(const Link::Frame &frame) {
         const std::uint16_t count = frame.header.count;
         // Fewer than were sent are a prefix of them, if it was this process that ran out of descriptors.
         if (frame.header.kind != FrameKind::offers || count == 0 || count > max_batch || came > count ||
-            (came < count && !beside.truncated)) {
+            (came < count && beside.truncation == os::Truncation::none)) {
             return Status::protocol;
         }
         items_left_ = count;

@@ -89,7 +89,7 @@ Link::Read Link::read(bool wait, bool with_control) noexcept {
     } else {
         os::Ancillary unexpected;
         moved = os::receive_message(socket(), to, length, wait, unexpected);
-        if (!unexpected.descriptors.empty() || unexpected.truncated) {
+        if (!unexpected.descriptors.empty() || unexpected.truncation != os::Truncation::none) {
             return {Got::failed, Status::protocol, 0};
         }
     }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "os/endpoint.hpp"
+#include "os/connection.hpp"
 #include "os/peer.hpp"
 
 namespace rp::handoff::session {
@@ -98,7 +98,7 @@ Status Session::authenticate() {
     os::Ancillary &beside = link_.beside();
     // What was sent before this side asked for it comes with the pid 0 and the overflow user id (unix(7)), which may be
     // an allowed one.
-    if (!beside.sender || beside.foreign || (beside.sender->pid == 0 && !config_.peers.allows_anyone())) {
+    if (!beside.sender || (beside.sender->pid == 0 && !config_.peers.allows_anyone())) {
         return Status::peer_rejected; // the kernel names nobody
     }
     const PeerCredentials sender{static_cast<std::uint32_t>(beside.sender->pid), beside.sender->uid,
