@@ -42,13 +42,19 @@ Status Backend::add_listener(std::shared_ptr<os::Endpoint> endpoint, bool truste
 }
 
 Status Backend::add_listener(int fd, bool trusted, Explanation &why) {
-    UniqueFd taken(fd);
-    Result<os::Endpoint> endpoint = os::Endpoint::adopt(taken, why);
+    UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)); // of what stays the caller's if anything fails
+    if (!copy && errno != EBADF) {
+        return why.because(Status::system, "fd", "no descriptor to be had", errno);
+    }
+    Result<os::Endpoint> endpoint = os::Endpoint::adopt(copy, why);
     if (!endpoint) {
-        taken.release(); // still the caller's
         return endpoint.error();
     }
-    return add_listener(std::make_shared<os::Endpoint>(std::move(*endpoint)), trusted);
+    const Status added = add_listener(std::make_shared<os::Endpoint>(std::move(*endpoint)), trusted);
+    if (added == Status::ok) {
+        UniqueFd(fd).reset();
+    }
+    return added;
 }
 
 Status Backend::add(const Listener &listener) {
