@@ -6,6 +6,7 @@
 #include <string_view>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <utility>
 
 #include "base/repeated.hpp"
 #include "os/address.hpp"
@@ -225,30 +226,39 @@ Result<Endpoint> Endpoint::listen(const char *path, Explanation &why) {
     return endpoint;
 }
 
-Result<Endpoint> Endpoint::adopt(UniqueFd &fd, Explanation &why) {
-    if (!is_listening_unix_stream(fd.get())) {
+Result<Endpoint> Endpoint::adopt(int fd, Explanation &why) noexcept {
+    if (!is_listening_unix_stream(fd)) {
         return Failure(why.because(Status::invalid_argument, "fd", "the descriptor is no listening Unix stream socket"));
     }
     Address address;
     address.length = sizeof address.un;
-    if (getsockname(fd.get(), reinterpret_cast<sockaddr *>(&address.un), &address.length) != 0) {
+    if (getsockname(fd, reinterpret_cast<sockaddr *>(&address.un), &address.length) != 0) {
         return Failure(fail_with_errno(why, "the name of the listening socket cannot be read"));
     }
     if (address.length > offsetof(sockaddr_un, sun_path) && address.un.sun_path[0] == '\0') {
         return Failure(why.because(Status::path_invalid, "fd",
                                    "the socket has an abstract name, which has no permissions; bind it to a path"));
     }
-    const int flags = fcntl(fd.get(), F_GETFL);
-    if (flags < 0 || fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0) {
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
         return Failure(fail_with_errno(why, "the listening socket cannot be made non-blocking"));
     }
     Endpoint endpoint;
-    endpoint.socket_.reset(fd.get() > STDERR_FILENO ? fd.release() : fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-    if (!endpoint.socket_) {
-        return Failure(fail_with_errno(why, "no descriptor above 2 for the listening socket"));
+    endpoint.theirs_ = fd;
+    if (fd <= STDERR_FILENO) {
+        endpoint.socket_.reset(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+        if (!endpoint.socket_) {
+            return Failure(fail_with_errno(why, "no descriptor above 2 for the listening socket"));
+        }
     }
-    fd.reset();
     return endpoint;
+}
+
+void Endpoint::keep() noexcept {
+    UniqueFd taken(std::exchange(theirs_, -1));
+    if (!socket_) {
+        socket_ = std::move(taken);
+    }
 }
 
 bool Endpoint::is_at_its_name() const noexcept {

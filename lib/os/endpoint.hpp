@@ -28,9 +28,11 @@ class Endpoint {
     // path_invalid, path_unsafe, path_in_use, path_foreign, path_locked, unsupported, system. A failure leaves no name behind.
     static Result<Endpoint> listen(const char *path, Explanation &why);
 
-    // A listening Unix stream socket from outside whose address is not abstract; on success `fd` is taken. Whoever else holds
-    // it goes on, so neither its name nor its queue is touched at the end. invalid_argument, path_invalid, unsupported, system.
-    static Result<Endpoint> adopt(UniqueFd &fd, Explanation &why);
+    // A listening Unix stream socket from outside whose address is not abstract. The descriptor stays the caller's until
+    // keep(), so that a failure in between can leave it there. Whoever else holds the socket goes on, so neither its name nor
+    // its queue is touched at the end. invalid_argument, path_invalid, unsupported, system.
+    static Result<Endpoint> adopt(int fd, Explanation &why) noexcept;
+    void keep() noexcept;
 
     Endpoint(Endpoint &&other) noexcept = default;
     Endpoint &operator=(Endpoint &&) = delete;
@@ -38,7 +40,7 @@ class Endpoint {
     Endpoint &operator=(const Endpoint &) = delete;
     ~Endpoint();
 
-    int fd() const noexcept { return socket_.get(); }
+    int fd() const noexcept { return socket_ ? socket_.get() : theirs_; }
 
   private:
     Endpoint() = default;
@@ -47,6 +49,7 @@ class Endpoint {
     bool is_at_its_name() const noexcept;
 
     UniqueFd socket_;
+    int theirs_ = -1; // the caller's descriptor, of which socket_ is a copy above 2 if it has to be
     UniqueFd directory_; // so that the name is found again after chdir(2)
     std::string name_;
     dev_t device_ = 0;

@@ -42,17 +42,14 @@ Status Backend::add_listener(std::shared_ptr<os::Endpoint> endpoint, bool truste
 }
 
 Status Backend::add_listener(int fd, bool trusted, Explanation &why) {
-    UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)); // of what stays the caller's if anything fails
-    if (!copy && errno != EBADF) {
-        return why.because(Status::system, "fd", "no descriptor to be had", errno);
-    }
-    Result<os::Endpoint> endpoint = os::Endpoint::adopt(copy, why);
+    Result<os::Endpoint> endpoint = os::Endpoint::adopt(fd, why);
     if (!endpoint) {
         return endpoint.error();
     }
-    const Status added = add_listener(std::make_shared<os::Endpoint>(std::move(*endpoint)), trusted);
+    const auto shared = std::make_shared<os::Endpoint>(std::move(*endpoint));
+    const Status added = add_listener(shared, trusted);
     if (added == Status::ok) {
-        UniqueFd(fd).reset();
+        shared->keep();
     }
     return added;
 }

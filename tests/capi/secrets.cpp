@@ -133,7 +133,7 @@ TEST_CASE("of an offer that was accepted, refused, forgotten, late, repeated or 
 
 TEST_CASE("of an offer that was cut anywhere no token is left, once its time is over or its broker gone" *
           doctest::test_suite(not_under_valgrind)) {
-    for (const std::size_t length : {16U, 17U, 20U, 21U, 22U, 60U}) {
+    for (const std::size_t length : {16U, 17U, 20U, 21U, 22U, 40U}) {
         for (const bool broker_goes : {true, false}) {
             CAPTURE(length);
             Offered offered(length);

@@ -280,10 +280,9 @@ TEST_CASE("what a backend without memory was to take stays the giver's") {
     const Backend backend = make_backend();
     UniqueFd listener = listener_at(directory / "backend");
     SocketPair pair;
-    check_call(1, [&] {
-        CHECK(is_open(listener.get()));
-        return rp_handoff_backend_add_listener(backend.get(), listener.get(), RP_HANDOFF_TRUST_CALLER);
-    });
+    check_call(1,
+               [&] { return rp_handoff_backend_add_listener(backend.get(), listener.get(), RP_HANDOFF_TRUST_CALLER); });
+    CHECK(is_open(listener.get()));
     listener.release();
     CHECK(dial(directory / "backend"));
     check_call(1,

@@ -211,9 +211,11 @@ TEST_CASE("a listener from outside is taken with what waits in it, and left to o
     const UniqueFd waiting = dial(directory / "s");
     {
         Explanation why;
-        auto endpoint = os::Endpoint::adopt(listener, why);
+        auto endpoint = os::Endpoint::adopt(listener.get(), why);
         REQUIRE(endpoint);
-        CHECK_FALSE(listener);
+        CHECK(endpoint->fd() == listener.get());
+        endpoint->keep();
+        listener.release();
         CHECK((fcntl(endpoint->fd(), F_GETFL) & O_NONBLOCK) != 0);
     }
     CHECK(exists(directory / "s"));
@@ -224,10 +226,16 @@ TEST_CASE("a listener from outside is taken with what waits in it, and left to o
 TEST_CASE("what is no listener from outside stays the giver's, with a reason") {
     SocketPair pair;
     Explanation why;
-    CHECK(os::Endpoint::adopt(pair.a, why).error() == Status::invalid_argument);
+    CHECK(os::Endpoint::adopt(pair.a.get(), why).error() == Status::invalid_argument);
     CHECK(is_open(pair.a.get()));
     CHECK(why.member() == "fd");
     CHECK(why.text() == "the descriptor is no listening Unix stream socket");
+
+    const Directory directory;
+    const UniqueFd listener = listener_at(directory / "s");
+    Explanation none;
+    REQUIRE(os::Endpoint::adopt(listener.get(), none)); // and it was not kept
+    CHECK(is_open(listener.get()));
 }
 
 TEST_CASE("an endpoint that goes takes its name, and what waits in it is drained") {

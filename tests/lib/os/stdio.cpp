@@ -71,9 +71,11 @@ TEST_CASE("a listener that was inherited as 0 is moved, and the number is free t
     const UniqueFd listener = listener_at(directory / "s");
     check_without_stdio([&] {
         must(dup2(listener.get(), 0) == 0);
-        UniqueFd inherited(0);
         Explanation why;
-        return os::Endpoint::adopt(inherited, why);
+        auto endpoint = os::Endpoint::adopt(0, why);
+        must(endpoint && fcntl(0, F_GETFD) >= 0);
+        endpoint->keep();
+        return endpoint;
     });
 }
 

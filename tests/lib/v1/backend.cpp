@@ -133,7 +133,6 @@ TEST_CASE("a listener from outside is taken on success alone, and a refusal says
     CHECK(why.text() == "the descriptor is no listening Unix stream socket");
     UniqueFd listener = listener_at(side.directory / "other");
     CHECK(side.backend->add_listener(listener.get(), true, why) == Status::ok);
-    CHECK_FALSE(is_open(listener.get()));
     listener.release();
     const UniqueFd broker = dial(side.directory / "other");
     offer(broker, 2);
