@@ -81,13 +81,16 @@ void rp_handoff_backend_destroy(rp_handoff_backend *backend) {
 }
 
 int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path) {
-    return guarded_with(backend,
-                        [&] { return path == nullptr ? Status::invalid_argument : backend->backend->listen(path); });
+    return guarded_with(backend, [&] {
+        Explanation why;
+        return path == nullptr ? Status::invalid_argument : backend->backend->listen(path, why);
+    });
 }
 
 int32_t rp_handoff_backend_add_listener(rp_handoff_backend *backend, int32_t fd, int32_t trust) {
     return guarded_with(backend, [&] {
-        return is_trust(trust) ? backend->backend->add_listener(fd, trust == RP_HANDOFF_TRUST_CALLER)
+        Explanation why;
+        return is_trust(trust) ? backend->backend->add_listener(fd, trust == RP_HANDOFF_TRUST_CALLER, why)
                                : Status::invalid_argument;
     });
 }

@@ -25,7 +25,8 @@ int32_t rp_handoff_listener_create(const char *path, rp_handoff_listener **out_l
         if (path == nullptr || out_listener == nullptr) {
             return Status::invalid_argument;
         }
-        Result<os::Endpoint> endpoint = os::Endpoint::listen(path);
+        Explanation why;
+        Result<os::Endpoint> endpoint = os::Endpoint::listen(path, why);
         if (!endpoint) {
             return endpoint.error();
         }

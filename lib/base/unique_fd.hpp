@@ -1,6 +1,8 @@
 // A descriptor that is closed when its owner goes.
 #pragma once
 
+#include <cerrno>
+#include <fcntl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -36,5 +38,19 @@ class UniqueFd {
   private:
     int fd_ = -1;
 };
+
+// The same above 2, close-on-exec: every descriptor that the library keeps goes through here. A program may be started
+// without 0, 1 and 2, and what its other parts write "to stderr" must not go to a peer. Empty, with errno, where there is
+// no other number to be had; an empty one stays empty and keeps errno.
+inline UniqueFd above_stdio(UniqueFd fd) noexcept {
+    if (!fd || fd.get() > STDERR_FILENO) {
+        return fd;
+    }
+    UniqueFd higher(fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    const int error = errno;
+    fd.reset();
+    errno = error;
+    return higher;
+}
 
 } // namespace rp::handoff

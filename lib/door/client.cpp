@@ -62,7 +62,8 @@ class Connector {
         }
         auto dialled = os::dial(path, deadline_, time_);
         if (!dialled) {
-            return Failure(status_of(error_of_dial(dialled.error().os_error, dialled.error().late)));
+            const bool late = dialled.error().late || is_due(deadline_, time_.now());
+            return Failure(status_of(error_of_dial(dialled.error().os_error, late)));
         }
         const auto peer = os::peer_credentials(dialled->get());
         if (!peer || peers_.check(*peer, 0) != Cause::none) {

@@ -90,9 +90,11 @@ struct TransportError {
     int os_error = 0;
     std::size_t bytes_sent = 0; // of the whole message
 
-    // The descriptor rides on the first byte. callback_failed: nobody knows, so it may.
+    // The descriptor rides on the first byte. A part was sent, however many bytes it is said to have been;
+    // callback_failed: nobody knows, so it may.
     bool may_have_reached_backend() const noexcept {
-        return bytes_sent > 0 || cause == Cause::offer_undelivered || cause == Cause::callback_failed;
+        return bytes_sent > 0 || cause == Cause::partial_send || cause == Cause::offer_undelivered ||
+               cause == Cause::callback_failed;
     }
     Text describe() const noexcept;
 };

@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "base/repeated.hpp"
+
 namespace rp::handoff::os {
 
 const bool supported = true;
@@ -17,55 +19,6 @@ namespace {
 
 // Linux 6.5; the headers of Debian 12 do not have it. Source: include/linux/socket.h.
 constexpr int scm_pidfd = 4;
-constexpr int scm_security = 3;
-
-// Room for one descriptor, and for what the kernel adds of itself where the socket came from outside with SO_PASSCRED
-// or SO_PASSPIDFD set. CMSG_SPACE rounds up, so that there is room for a second descriptor: cmsg_len tells.
-constexpr std::size_t control_size = CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int));
-
-void take_descriptors(const cmsghdr &header, Received &received) noexcept {
-    const std::size_t count = (header.cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-        int fd = -1;
-        std::memcpy(&fd, CMSG_DATA(&header) + i * sizeof fd, sizeof fd);
-        UniqueFd owned(fd);
-        if (received.fd) {
-            received.surplus = true;
-        } else {
-            received.fd = std::move(owned);
-        }
-    }
-}
-
-void take_control_message(const cmsghdr &header, Received &received) noexcept {
-    if (header.cmsg_level != SOL_SOCKET) {
-        received.surplus = true;
-        return;
-    }
-    switch (header.cmsg_type) {
-    case SCM_RIGHTS:
-        take_descriptors(header, received);
-        return;
-    case scm_pidfd: {
-        Received unwanted;
-        take_descriptors(header, unwanted);
-        return;
-    }
-    case SCM_CREDENTIALS:
-    case scm_security:
-        return;
-    default:
-        received.surplus = true;
-    }
-}
-
-void take_control(msghdr &message, Received &received) noexcept {
-    for (cmsghdr *header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-        take_control_message(*header, received);
-    }
-    received.truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-    received.surplus = received.surplus || received.truncated;
-}
 
 // A message's control data with these descriptors.
 void attach(msghdr &message, std::uint8_t *control, const int *fds, std::size_t count) noexcept {
@@ -81,18 +34,11 @@ void attach(msghdr &message, std::uint8_t *control, const int *fds, std::size_t 
 }
 
 Sent send_message(int connection, const msghdr &message) noexcept {
-    for (;;) {
-        const ssize_t n = sendmsg(connection, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n > 0) {
-            return {static_cast<std::size_t>(n), 0};
-        }
-        if (n == 0) {
-            return {0, EAGAIN}; // a write that accepts nothing is no progress
-        }
-        if (errno != EINTR) {
-            return {0, errno};
-        }
+    const ssize_t n = repeated([&] { return sendmsg(connection, &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
+    if (n < 0) {
+        return {0, errno};
     }
+    return {static_cast<std::size_t>(n), n > 0 ? 0 : EAGAIN}; // a write that accepts nothing is no progress
 }
 
 } // namespace
@@ -124,38 +70,39 @@ Sent send_many(int connection, const int *fds, std::size_t count, const iovec *p
     return send_message(connection, message);
 }
 
-Received receive(int connection, std::uint8_t *out, std::size_t length) noexcept {
-    iovec part{out, length};
-    alignas(cmsghdr) std::uint8_t control[control_size];
-    Received received;
-    for (;;) {
-        msghdr message{};
-        message.msg_iov = &part;
-        message.msg_iovlen = 1;
-        message.msg_control = control;
-        message.msg_controllen = sizeof control;
-        const ssize_t n = recvmsg(connection, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n >= 0) {
-            received.bytes = static_cast<std::size_t>(n);
-            received.end = n == 0;
-            take_control(message, received);
-            return received;
-        }
-        if (errno != EINTR) {
-            received.os_error = errno;
-            return received;
-        }
-    }
-}
-
 namespace {
 
-void take_rights(const cmsghdr &header, DescriptorGroup &group) noexcept {
+// Room for all the descriptors that one message can have, so that the kernel drops none of them by itself, which may wait;
+// for who sent it; and for what else may be switched on: a security label, a time stamp, SO_INQ.
+constexpr std::size_t control_size = CMSG_SPACE(DescriptorGroup::capacity * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) +
+                                     CMSG_SPACE(sizeof(int)) + 1024;
+
+bool is_shortage(int error) noexcept {
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+// MSG_CTRUNC does not say why (scm_detach_fds in net/core/scm.c); whether another descriptor can be had does.
+Truncation why_truncated(int connection) noexcept {
+    const UniqueFd spare(fcntl(connection, F_DUPFD_CLOEXEC, 0));
+    return spare ? Truncation::denied : Truncation::descriptors;
+}
+
+// With SO_RIGHTS_NOTRUNC a descriptor that was kept back comes as the negative errno. What follows one that is missing
+// belongs to nothing any more.
+void take_rights(const cmsghdr &header, Ancillary &beside) noexcept {
     const std::size_t count = (header.cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (std::size_t i = 0; i < count; ++i) {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(&header) + i * sizeof fd, sizeof fd);
-        group.push(UniqueFd(fd));
+        UniqueFd own = above_stdio(UniqueFd(fd));
+        if (!own && beside.truncation == Truncation::none) {
+            beside.truncation = fd >= 0 || is_shortage(-fd) ? Truncation::descriptors : Truncation::denied;
+        }
+        if (beside.truncation == Truncation::none) {
+            beside.descriptors.push(std::move(own));
+        } else {
+            discard(std::move(own));
+        }
     }
 }
 
@@ -163,50 +110,42 @@ void take_rights(const cmsghdr &header, DescriptorGroup &group) noexcept {
 void take_pidfd(const cmsghdr &header, Ancillary &beside) noexcept {
     int fd = -1;
     std::memcpy(&fd, CMSG_DATA(&header), sizeof fd);
-    beside.pidfd.reset(fd < 0 ? -1 : fd);
+    beside.pidfd = above_stdio(UniqueFd(fd < 0 ? -1 : fd));
     beside.pidfd_error = fd < 0 ? -fd : 0;
 }
 
-void take_beside(msghdr &message, Ancillary &beside) noexcept {
+void take_beside(int connection, msghdr &message, Ancillary &beside) noexcept {
     for (cmsghdr *header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-            take_rights(*header, beside.descriptors);
+            take_rights(*header, beside);
         } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
             ucred sender{};
             std::memcpy(&sender, CMSG_DATA(header), sizeof sender);
             beside.sender = {sender.pid, sender.uid, sender.gid};
         } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == scm_pidfd) {
             take_pidfd(*header, beside);
-        } else if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != scm_security) {
-            beside.foreign = true;
         }
     }
-    beside.truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+    if (beside.truncation == Truncation::none && (message.msg_flags & MSG_CTRUNC) != 0) {
+        beside.truncation = why_truncated(connection);
+    }
 }
 
-// With `wait` a signal ends the call, so that who waits looks at the time again.
 template <class Call>
 Moved received(Call call, bool wait) noexcept {
-    for (;;) {
-        const ssize_t n = call();
-        if (n >= 0) {
-            return {static_cast<std::size_t>(n), 0, n == 0};
-        }
-        if (errno != EINTR || wait) {
-            return {0, errno, false};
-        }
-    }
+    const ssize_t n = wait ? call() : repeated(call);
+    return n < 0 ? Moved{0, errno, false} : Moved{static_cast<std::size_t>(n), 0, n == 0};
 }
 
 // Linux 6.5; the headers of Debian 12 do not have it. Source: include/uapi/asm-generic/socket.h.
 constexpr int so_passpidfd = 76;
+// Later than Linux 7.3.
+constexpr int so_rights_notrunc = 85;
 
 } // namespace
 
 Moved receive_message(int connection, std::uint8_t *out, std::size_t length, bool wait, Ancillary &beside) noexcept {
-    constexpr std::size_t size =
-        CMSG_SPACE(DescriptorGroup::capacity * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int));
-    alignas(cmsghdr) std::uint8_t control[size];
+    alignas(cmsghdr) std::uint8_t control[control_size];
     iovec part{out, length};
     msghdr message{};
     const Moved moved = received(
@@ -219,7 +158,7 @@ Moved receive_message(int connection, std::uint8_t *out, std::size_t length, boo
         },
         wait);
     if (moved.os_error == 0) {
-        take_beside(message, beside);
+        take_beside(connection, message, beside);
     }
     return moved;
 }
@@ -234,39 +173,9 @@ Identification identify_senders(int socket, bool wanted) noexcept {
             setsockopt(socket, SOL_SOCKET, so_passpidfd, &on, sizeof on) == 0};
 }
 
-UniqueFd above_stdio(UniqueFd fd) noexcept {
-    return fd && fd.get() <= STDERR_FILENO ? UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1))
-                                           : std::move(fd);
-}
-
-void discard(UniqueFd fd) noexcept {
-    const linger none{0, 0};
-    setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &none, sizeof none); // fails on what is no socket
-}
-
-void drain(int socket) noexcept {
-    ::shutdown(socket, SHUT_RD);
-    std::array<std::uint8_t, 4096> bytes{};
-    for (;;) {
-        Ancillary beside;
-        const Moved moved = receive_message(socket, bytes.data(), bytes.size(), false, beside);
-        while (!beside.descriptors.empty()) {
-            discard(beside.descriptors.take());
-        }
-        if (moved.bytes == 0) {
-            return;
-        }
-    }
-}
-
-void drain_and_close(UniqueFd socket) noexcept {
-    drain(socket.get());
-}
-
-bool refuse_descriptors(int socket) noexcept {
-    constexpr int so_passrights = 83; // include/uapi/asm-generic/socket.h
-    const int off = 0;
-    return setsockopt(socket, SOL_SOCKET, so_passrights, &off, sizeof off) == 0;
+void ask_why_missing(int socket) noexcept {
+    const int on = 1;
+    setsockopt(socket, SOL_SOCKET, so_rights_notrunc, &on, sizeof on);
 }
 
 // SIOCOUTQ: not the bytes, as unix(7) has it, but what holds them (unix_outq_len in net/unix/af_unix.c).

@@ -4,7 +4,6 @@
 // unsupported.cpp.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,6 +12,7 @@
 
 #include "base/bytes.hpp"
 #include "base/unique_fd.hpp"
+#include "os/closing.hpp"
 
 namespace rp::handoff::os {
 
@@ -28,27 +28,11 @@ struct Sent {
 // means that it has left. fd < 0 sends bytes alone. No bytes: EINVAL.
 Sent send(int connection, int fd, ByteView bytes) noexcept;
 
-struct Received {
-    std::size_t bytes = 0;
-    int os_error = 0; // 0, or why nothing was received: EAGAIN if there is nothing yet
-    bool end = false; // end of file
-    UniqueFd fd;      // the first descriptor that came, close-on-exec; any others are closed already
-    bool surplus =
-        false; // more than one came, or the kernel dropped some (MSG_CTRUNC), or control data of another kind
-    bool truncated =
-        false; // of these, MSG_CTRUNC: this process is out of descriptors, or more came than there was room for
-};
-
-// Borrows the connection. Never waits; repeats after EINTR. Takes at most `length` bytes.
-Received receive(int connection, std::uint8_t *out, std::size_t length) noexcept;
-
-// ---- for sessions: many descriptors with one message, and who sent it ----------------------------------------------
-
 // As above, with the bytes in several pieces. Borrows `count` descriptors, at most 253.
 Sent send_many(int connection, const int *fds, std::size_t count, const iovec *pieces,
                std::size_t piece_count) noexcept;
 
-// The descriptors of one message, in their order; those that nobody takes are closed.
+// The descriptors of one message, in their order; those that nobody takes are discarded.
 class DescriptorGroup {
   public:
     static constexpr std::size_t capacity = 253; // unix(7)
@@ -60,15 +44,17 @@ class DescriptorGroup {
 
     std::size_t size() const noexcept { return end_ - next_; }
     bool empty() const noexcept { return size() == 0; }
-    void push(UniqueFd fd) noexcept { // what does not fit is closed
+    void push(UniqueFd fd) noexcept { // what does not fit is discarded
         if (end_ < capacity) {
             fds_[end_++] = fd.release();
+        } else {
+            discard(std::move(fd));
         }
     }
     UniqueFd take() noexcept { return UniqueFd(empty() ? -1 : fds_[next_++]); }
     void clear() noexcept {
         while (!empty()) {
-            take();
+            discard(take());
         }
         next_ = end_ = 0;
     }
@@ -79,11 +65,18 @@ class DescriptorGroup {
     std::size_t end_ = 0;
 };
 
-// What came beside the bytes of one recvmsg(2).
+// Whether descriptors of a message were lost on the way in, and why.
+enum class Truncation {
+    none,
+    descriptors, // this process has none left to receive them by
+    denied       // it has, so they were kept from it: a security module does that
+};
+
+// What came beside the bytes of one recvmsg(2). Control messages of other kinds are passed over: whoever had the socket
+// before may have switched on SO_INQ or SO_TIMESTAMP.
 struct Ancillary {
-    DescriptorGroup descriptors; // close-on-exec
-    bool truncated = false;      // MSG_CTRUNC: out of descriptors; those that came are a prefix of what was sent
-    bool foreign = false;        // control data that a session has no use for
+    DescriptorGroup descriptors; // close-on-exec, and above 2; where some were lost, the first of those that were sent
+    Truncation truncation = Truncation::none;
     struct Sender {
         pid_t pid;
         uid_t uid;
@@ -95,7 +88,7 @@ struct Ancillary {
 
     void clear() noexcept {
         descriptors.clear();
-        truncated = foreign = false;
+        truncation = Truncation::none;
         sender.reset();
         pidfd.reset();
         pidfd_error = 0;
@@ -108,9 +101,12 @@ struct Moved {
     bool end = false;
 };
 
-// Fills `beside`, which is empty. wait: as long as the socket's SO_RCVTIMEO allows, then EAGAIN; a signal is EINTR then.
+// Borrows the connection; takes at most `length` bytes. Fills `beside`, which is empty. wait: as long as the socket's
+// SO_RCVTIMEO allows, then EAGAIN; a signal is EINTR then, so that who waits looks at the time again. Not waiting, it is
+// repeated after EINTR. Who holds a lock takes out of `beside` what he does not want, and closes it after unlocking.
 Moved receive_message(int connection, std::uint8_t *out, std::size_t length, bool wait, Ancillary &beside) noexcept;
-// The same without control data: a descriptor that comes along is closed by the kernel.
+// The same without control data. The kernel closes what comes along, before it returns and however long that takes: for
+// sockets that refuse descriptors.
 Moved receive_bytes(int connection, std::uint8_t *out, std::size_t length, bool wait) noexcept;
 
 // Makes the kernel tell the senders of what this socket receives from now on: SCM_CREDENTIALS, and SCM_PIDFD where it has
@@ -121,20 +117,9 @@ struct Identification {
 };
 Identification identify_senders(int socket, bool wanted) noexcept;
 
-// The same descriptor under a number above 2, where no write to a standard stream goes by accident.
-UniqueFd above_stdio(UniqueFd fd) noexcept;
-
-// Closes what nobody asked for, without waiting for what SO_LINGER says of it: that is switched off first.
-void discard(UniqueFd fd) noexcept;
-
-// Closes a Unix socket of this process's own. What it was sent and did not receive is received and discarded first, for the
-// kernel would close that inside close(2), and wait where SO_LINGER says so.
-void drain_and_close(UniqueFd socket) noexcept;
-void drain(int socket) noexcept; // all but the close
-
-// No descriptor reaches this socket any more: the kernel refuses them at the sender (SO_PASSRIGHTS, Linux 6.16). False where
-// it does not know how.
-bool refuse_descriptors(int socket) noexcept;
+// Makes the kernel say why a descriptor did not come (SO_RIGHTS_NOTRUNC), where it can; the rest is guessed as well as it
+// can be.
+void ask_why_missing(int socket) noexcept;
 
 // How much of the kernel's memory holds what was sent by this Unix socket and is unread; 0 also if the other end is closed,
 // and where the kernel does not tell.

@@ -1,45 +1,38 @@
-// Unix socket endpoints in the file system: dialling one, and listening on one that only its owner can reach.
+// Unix sockets that listen: one with a name in the file system that only its owner can reach, or one from outside.
+//
+// The rule for a path, which does not depend on how it is spelled: the name is bound in a directory that belongs to this
+// process's effective user and has mode 0700, and that is the directory itself and no symbolic link to one. A path is the
+// same with more slashes or with "." in it; ".." is no link; links further up (/var/run) are allowed. What the socket was
+// bound into is looked at again afterwards, through the directory that was checked.
 #pragma once
 
 #include <string>
 #include <sys/types.h>
 
-#include "base/clock.hpp"
-#include "base/status.hpp"
-#include "base/unique_fd.hpp"
+#include "base/explanation.hpp"
+#include "os/connection.hpp"
 
 namespace rp::handoff::os {
 
-// Whether a path is one that this library dials and binds: not empty, not abstract ('@' or NUL first, since abstract
-// names have no permissions), and short enough for a sockaddr_un.
-bool is_valid_path(const char *path) noexcept;
-
-// connect(2), waiting for a place in the backlog until the deadline. Linux lets no poll(2) wait for that, so the wait
-// is under SO_SNDTIMEO, in real time.
-struct DialFailure {
-    int os_error;
-    bool late; // the deadline has passed
-};
-tl::expected<UniqueFd, DialFailure> dial(const char *path, Instant deadline, TimeSource &time) noexcept;
-
-// The same without waiting: a socket that is connected, or one that is not yet (os_error EAGAIN: the backlog is full and
-// connect_again may be tried later). The socket is in blocking mode once it is connected, and identifies senders.
-struct Dialled {
-    UniqueFd socket;
-    int os_error = 0;
-};
-Dialled dial_now(const char *path) noexcept;
-int connect_again(int socket, const char *path) noexcept; // errno, or 0: connected
-
-// Takes over a connected socket from outside: blocking mode, close-on-exec. system.
-Status take_connection(int fd) noexcept;
-
-// A listening socket and the name that it has in the file system. The name is removed with it, if it still is this
-// socket's and this is the process that made it.
+// A listening socket, non-blocking, and the name that it has in the file system, if this is the process that gave it one:
+// the name is removed with it, if it still is this socket's.
+//
+// May be shared: whoever accepts from it holds it.
 class Endpoint {
   public:
-    // path_invalid, path_unsafe, path_in_use, path_foreign, unsupported, system.
-    static Result<Endpoint> listen(const char *path);
+    // How long another process may hold the directory's lock; in real time, so that no clock of a caller's matters. The lock
+    // keeps two processes of this user that find the same stale socket from both replacing it. Others take it too: service
+    // managers ask for flock(2) of directories that they are not to clean up.
+    static constexpr Duration longest_lock_wait = std::chrono::seconds(2);
+
+    // path_invalid, path_unsafe, path_in_use, path_foreign, path_locked, unsupported, system. A failure leaves no name behind.
+    static Result<Endpoint> listen(const char *path, Explanation &why);
+
+    // A listening Unix stream socket from outside whose address is not abstract. The descriptor stays the caller's until
+    // keep(), so that a failure in between can leave it there. Whoever else holds the socket goes on, so neither its name nor
+    // its queue is touched at the end. invalid_argument, path_invalid, unsupported, system.
+    static Result<Endpoint> adopt(int fd, Explanation &why) noexcept;
+    void keep() noexcept;
 
     Endpoint(Endpoint &&other) noexcept = default;
     Endpoint &operator=(Endpoint &&) = delete;
@@ -47,34 +40,21 @@ class Endpoint {
     Endpoint &operator=(const Endpoint &) = delete;
     ~Endpoint();
 
-    int fd() const noexcept { return socket_.get(); }
+    int fd() const noexcept { return socket_ ? socket_.get() : theirs_; }
 
   private:
     Endpoint() = default;
 
+    Status bind_and_listen(const char *path, Explanation &why) noexcept;
+    bool is_at_its_name() const noexcept;
+
     UniqueFd socket_;
+    int theirs_ = -1; // the caller's descriptor, of which socket_ is a copy above 2 if it has to be
     UniqueFd directory_; // so that the name is found again after chdir(2)
     std::string name_;
     dev_t device_ = 0;
     ino_t inode_ = 0;
     pid_t owner_ = 0;
 };
-
-// For a listener from outside: a listening Unix stream socket whose address is not abstract. Makes it non-blocking.
-// invalid_argument, path_invalid, unsupported, system.
-Status adopt_listener(int fd) noexcept;
-
-// A connected Unix stream socket from outside. invalid_argument, unsupported, system.
-Status check_connection(int fd) noexcept;
-
-// Two connected Unix stream sockets, blocking and close-on-exec. unsupported, system.
-struct SocketPair {
-    UniqueFd ours;
-    UniqueFd theirs;
-};
-Result<SocketPair> socket_pair() noexcept;
-
-// The next connection, non-blocking and close-on-exec, or errno: EAGAIN if there is none.
-tl::expected<UniqueFd, int> accept(int listener) noexcept;
 
 } // namespace rp::handoff::os

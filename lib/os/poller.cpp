@@ -4,6 +4,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "base/repeated.hpp"
+
 namespace rp::handoff::os {
 
 namespace {
@@ -17,17 +19,23 @@ void raise_signal(int event_fd) noexcept {
     errno = saved;
 }
 
+void take_signal(int event_fd) noexcept {
+    std::uint64_t count = 0;
+    const ssize_t taken = read(event_fd, &count, sizeof count);
+    static_cast<void>(taken); // EAGAIN: another thread took it
+}
+
 } // namespace
 
 Result<Poller> Poller::create(bool stoppable) noexcept {
     Poller poller;
-    poller.epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
-    poller.nudge_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    poller.epoll_ = above_stdio(UniqueFd(epoll_create1(EPOLL_CLOEXEC)));
+    poller.nudge_ = above_stdio(UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
     if (!poller.epoll_ || !poller.nudge_ || !poller.add(poller.nudge_.get(), nudge_id)) {
         return Failure(Status::system);
     }
     if (stoppable) {
-        poller.stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        poller.stop_ = above_stdio(UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
         if (!poller.stop_ || !poller.add(poller.stop_.get(), stop_id)) {
             return Failure(Status::system);
         }
@@ -56,8 +64,10 @@ void Poller::enable(int fd, Id id, bool enabled, bool for_output) noexcept {
 
 Poller::Ready Poller::ready() noexcept {
     std::array<epoll_event, std::tuple_size<decltype(Ready::ids)>::value> events{};
-    Ready ready{{}, 0};
-    const int n = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+    Ready ready{{}, 0, 0};
+    const int n =
+        repeated([&] { return epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0); });
+    ready.os_error = n < 0 ? errno : 0;
     for (int i = 0; i < n; ++i) {
         ready.ids[ready.count++] = events[static_cast<std::size_t>(i)].data.u64;
     }
@@ -72,10 +82,12 @@ void Poller::nudge() noexcept {
     raise_signal(nudge_.get());
 }
 
+void Poller::take_stop() noexcept {
+    take_signal(stop_.get());
+}
+
 void Poller::take_nudge() noexcept {
-    std::uint64_t count = 0;
-    const ssize_t taken = read(nudge_.get(), &count, sizeof count);
-    static_cast<void>(taken); // EAGAIN: another thread took it
+    take_signal(nudge_.get());
 }
 
 } // namespace rp::handoff::os

@@ -35,10 +35,14 @@ class Poller {
     struct Ready {
         std::array<Id, 64> ids;
         std::size_t count;
+        int os_error; // 0, or why nobody knows what is ready: who waits on the poller would then spin
     };
     Ready ready() noexcept; // does not wait
 
-    void stop() noexcept; // for ever; async-signal-safe
+    // The stop is for ever, and async-signal-safe; but only a flag of the owner's says whether it was meant, for somebody else
+    // may write into the event. What is stray is taken out, and who then finds that it was meant raises it again.
+    void stop() noexcept;
+    void take_stop() noexcept;
     void nudge() noexcept;
     void take_nudge() noexcept;
 

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/repeated.hpp"
+
 namespace rp::handoff::os {
 
 namespace {
@@ -23,12 +25,22 @@ constexpr long tmpfs_magic = 0x01021994;
 
 Result<UniqueFd> create_shared_file(std::size_t size) noexcept {
     constexpr unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    UniqueFd file(memfd_create("rp_handoff", flags | noexec_seal));
+    UniqueFd file = above_stdio(UniqueFd(memfd_create("rp_handoff", flags | noexec_seal)));
     if (!file && errno == EINVAL) {
-        file.reset(memfd_create("rp_handoff", flags));
+        file = above_stdio(UniqueFd(memfd_create("rp_handoff", flags)));
     }
-    if (!file || !is_within_file_limit(size) || ftruncate(file.get(), static_cast<off_t>(size)) != 0 ||
-        fallocate(file.get(), 0, 0, static_cast<off_t>(size)) != 0 || fcntl(file.get(), F_ADD_SEALS, seals) != 0) {
+    if (!file || !is_within_file_limit(size) ||
+        repeated([&] { return ftruncate(file.get(), static_cast<off_t>(size)); }) != 0) {
+        return Failure(Status::system);
+    }
+    const int error = allocate_in_pieces(size, [&](off_t from, off_t length) noexcept {
+        return fallocate(file.get(), 0, from, length) == 0 ? 0 : errno;
+    });
+    if (error != 0) {
+        errno = error;
+        return Failure(Status::system);
+    }
+    if (fcntl(file.get(), F_ADD_SEALS, seals) != 0) {
         return Failure(Status::system);
     }
     return file;
@@ -39,7 +51,8 @@ Status check_shared_file(int fd, std::size_t size) noexcept {
     struct statfs system {};
     const int found = fcntl(fd, F_GET_SEALS);
     const bool right = found >= 0 && (found & seals) == seals && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
-                       info.st_size == static_cast<off_t>(size) && fstatfs(fd, &system) == 0 &&
+                       info.st_size == static_cast<off_t>(size) &&
+                       repeated([&] { return fstatfs(fd, &system); }) == 0 &&
                        static_cast<long>(system.f_type) == tmpfs_magic;
     return right ? Status::ok : Status::protocol;
 }

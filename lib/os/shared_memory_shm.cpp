@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/repeated.hpp"
 #include "os/random.hpp"
 
 namespace rp::handoff::os {
@@ -24,10 +25,10 @@ UniqueFd open_unnamed() noexcept {
         }
         char name[40];
         std::snprintf(name, sizeof name, "/rp_handoff-%016llx", static_cast<unsigned long long>(number));
-        UniqueFd file(shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        UniqueFd file(repeated([&] { return shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); }));
         if (file) {
             shm_unlink(name);
-            return file;
+            return above_stdio(std::move(file));
         }
         if (errno != EEXIST) {
             break;
@@ -40,10 +41,14 @@ UniqueFd open_unnamed() noexcept {
 
 Result<UniqueFd> create_shared_file(std::size_t size) noexcept {
     UniqueFd file = open_unnamed();
-    if (!file || !is_within_file_limit(size) || ftruncate(file.get(), static_cast<off_t>(size)) != 0) {
+    if (!file || !is_within_file_limit(size) || 
+        repeated([&] { return ftruncate(file.get(), static_cast<off_t>(size)); }) != 0) {
         return Failure(Status::system);
     }
-    if (const int error = posix_fallocate(file.get(), 0, static_cast<off_t>(size)); error != 0) {
+    const int error = allocate_in_pieces(size, [&](off_t from, off_t length) noexcept {
+        return posix_fallocate(file.get(), from, length);
+    });
+    if (error != 0) {
         errno = error;
         return Failure(Status::system);
     }

@@ -40,16 +40,35 @@ StreamResult move_bytes(int fd, std::size_t enough, short events, Instant deadli
     return result;
 }
 
+// Not recv(2), in which the kernel closes descriptors that nobody asked for, and may wait for that.
+ssize_t read_bytes(int fd, std::uint8_t *out, std::size_t length) noexcept {
+    Ancillary unasked;
+    const Moved moved = receive_message(fd, out, length, false, unasked);
+    errno = moved.os_error;
+    return moved.os_error == 0 ? static_cast<ssize_t>(moved.bytes) : -1;
+}
+
+// Whether what came beside is exactly one descriptor with the first byte, which `kept` gets.
+bool keep_the_one(Ancillary &beside, bool at_start, DescriptorGroup &kept) noexcept {
+    if (beside.truncation != Truncation::none || beside.descriptors.size() != (at_start ? 1U : 0U)) {
+        return false;
+    }
+    if (at_start) {
+        kept.push(beside.descriptors.take());
+    }
+    return true;
+}
+
 } // namespace
 
 StreamResult read_some(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept {
     return move_bytes(fd, 1, POLLIN, deadline, time,
-                      [fd, out, length](std::size_t) noexcept { return recv(fd, out, length, MSG_DONTWAIT); });
+                      [fd, out, length](std::size_t) noexcept { return read_bytes(fd, out, length); });
 }
 
 StreamResult read_exactly(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept {
     return move_bytes(fd, length, POLLIN, deadline, time, [fd, out, length](std::size_t done) noexcept {
-        return recv(fd, out + done, length - done, MSG_DONTWAIT);
+        return read_bytes(fd, out + done, length - done);
     });
 }
 
@@ -61,34 +80,21 @@ StreamResult write_all(int fd, ByteView bytes, Instant deadline, TimeSource &tim
 
 Result<UniqueFd> receive_exactly(int connection, std::uint8_t *out, std::size_t length, Instant deadline,
                                  TimeSource &time) noexcept {
-    UniqueFd fd;
-    for (std::size_t done = 0; done < length;) {
-        if (is_due(deadline, time.now())) {
-            return Failure(Status::timed_out);
-        }
-        Received got = receive(connection, out + done, length - done);
-        if (got.os_error == EAGAIN) {
-            if (time.wait(connection, POLLIN, deadline) == Wait::timed_out) {
-                return Failure(Status::timed_out);
-            }
-            continue;
-        }
-        if (got.os_error != 0) {
-            errno = got.os_error;
-            return Failure(Status::system);
-        }
-        if (got.end) {
-            return Failure(done == 0 ? Status::closed : Status::unexpected_eof);
-        }
-        if (got.surplus || static_cast<bool>(got.fd) == (done > 0)) {
-            return Failure(Status::descriptors);
-        }
-        if (got.fd) {
-            fd = std::move(got.fd);
-        }
-        done += got.bytes;
+    DescriptorGroup kept;
+    bool right = true;
+    const StreamResult result =
+        move_bytes(connection, length, POLLIN, deadline, time, [&](std::size_t done) noexcept -> ssize_t {
+            Ancillary beside;
+            const Moved moved = receive_message(connection, out + done, length - done, false, beside);
+            right = moved.os_error != 0 || moved.end || keep_the_one(beside, done == 0, kept);
+            errno = right ? moved.os_error : EPROTO;
+            return errno == 0 ? static_cast<ssize_t>(moved.bytes) : -1;
+        });
+    if (result.status == Status::ok && right) {
+        return kept.take();
     }
-    return fd;
+    errno = result.os_error;
+    return Failure(right ? result.status : Status::descriptors);
 }
 
 } // namespace rp::handoff::os

@@ -22,13 +22,13 @@ struct StreamResult {
     std::size_t bytes = 0; // moved, in any case
 };
 
-// A descriptor that comes along is closed by the kernel. read_some is content with what comes first, at least one byte.
+// A descriptor that comes along is discarded. read_some is content with what comes first, at least one byte.
 StreamResult read_some(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept;
 StreamResult read_exactly(int fd, std::uint8_t *out, std::size_t length, Instant deadline, TimeSource &time) noexcept;
 StreamResult write_all(int fd, ByteView bytes, Instant deadline, TimeSource &time) noexcept;
 
 // Exactly `length` bytes and the one descriptor that came with the first of them. timed_out, closed, unexpected_eof,
-// descriptors, system. Whatever else came is closed.
+// descriptors, system. Whatever else came is discarded.
 Result<UniqueFd> receive_exactly(int connection, std::uint8_t *out, std::size_t length, Instant deadline,
                                  TimeSource &time) noexcept;
 

@@ -119,15 +119,13 @@ void Poller::nudge() noexcept {}
 
 void Poller::take_nudge() noexcept {}
 
-UniqueFd above_stdio(UniqueFd fd) noexcept {
-    return fd;
-}
+void ask_why_missing(int) noexcept {}
 
 void discard(UniqueFd) noexcept {}
 
-void drain_and_close(UniqueFd) noexcept {}
+void drain_and_close(UniqueFd, Unreceived) noexcept {}
 
-void drain(int) noexcept {}
+void drain(int, Unreceived) noexcept {}
 
 bool refuse_descriptors(int) noexcept {
     return false;

@@ -91,7 +91,7 @@ Status BackendSide::take_offers(const Link::Frame &frame, Instant now) {
         const std::uint16_t count = frame.header.count;
         // Fewer than were sent are a prefix of them, if the kernel did not deliver the rest.
         if (frame.header.kind != FrameKind::offers || count == 0 || count > max_batch || came > count ||
-            (came < count && !beside.truncated)) {
+            (came < count && beside.truncation == os::Truncation::none)) {
             return Status::protocol;
         }
         items_left_ = count;

@@ -6,7 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "os/endpoint.hpp"
+#include "os/connection.hpp"
 #include "os/wait.hpp"
 
 namespace rp::handoff::session {
@@ -80,7 +80,7 @@ Status Channel::dial(Instant now, Explanation &why) {
     if (!dialled.socket) {
         return explain_dial(dialled.os_error, why);
     }
-    link_.set_socket(os::above_stdio(std::move(dialled.socket)));
+    link_.set_socket(above_stdio(std::move(dialled.socket)));
     dial_again_at_ = after(now, dial_pause_);
     return dialled.os_error == 0 ? connected(why) : Status::ok;
 }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "os/descriptor.hpp"
+#include "os/closing.hpp"
 
 namespace rp::handoff::session {
 

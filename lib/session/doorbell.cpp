@@ -149,7 +149,7 @@ Status Doorbell::prepare_to_wait() noexcept {
         }
     }
     if (!call_) {
-        call_ = os::above_stdio(UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+        call_ = above_stdio(UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
         if (!call_ || (set_ && !set_->poller.add(call_.get(), os::Poller::stop_id))) {
             call_.reset();
             return Status::system;

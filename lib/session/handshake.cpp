@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "os/endpoint.hpp"
+#include "os/connection.hpp"
 #include "os/peer.hpp"
 
 namespace rp::handoff::session {
@@ -89,7 +89,7 @@ Status Handshake::authenticate(Peer &peer, Explanation &why) noexcept {
         return status;
     }
     peer.credentials = sender;
-    peer.pidfd = os::above_stdio(std::move(beside.pidfd));
+    peer.pidfd = above_stdio(std::move(beside.pidfd));
     os::identify_senders(link_.socket(), false); // it would cost something with every message
     return Status::ok;
 }
@@ -165,7 +165,7 @@ Status Handshake::on_hello_of_backend(const Link::Frame &frame, Peer &peer, std:
         return why.because(answers.error(), {}, "the socket for answers could not be made", errno);
     }
     ledger.emplace(std::move(*made));
-    answer_link_.set_socket(os::above_stdio(std::move(answers->ours)));
+    answer_link_.set_socket(above_stdio(std::move(answers->ours)));
     answer_link_.refuse_descriptors();
     std::array<std::uint8_t, ledger_frame_size> notice{};
     const iovec piece{notice.data(), encode_ledger(notice.data(), slots_)};
@@ -225,7 +225,7 @@ Status Handshake::on_ledger(const Link::Frame &frame, Peer &peer, std::optional<
     const Result<std::uint32_t> slots = decode_ledger(frame.body);
     os::Ancillary &beside = link_.beside();
     if (!slots || beside.descriptors.size() != 2) {
-        return beside.truncated
+        return beside.truncation != os::Truncation::none
                    ? why.because(Status::descriptors, {}, "the ledger came without its descriptors: this process may be out of them")
                    : why.because(Status::protocol, {}, "the ledger is malformed");
     }
@@ -235,7 +235,7 @@ Status Handshake::on_ledger(const Link::Frame &frame, Peer &peer, std::optional<
                    ? why.because(Status::protocol, {}, "the ledger is not sealed memory of the size that it says")
                    : why.because(attached.error(), {}, "the ledger could not be mapped", errno);
     }
-    UniqueFd answers = os::above_stdio(beside.descriptors.take());
+    UniqueFd answers = above_stdio(beside.descriptors.take());
     if (os::check_connection(answers.get()) != Status::ok) {
         return why.because(Status::protocol, {}, "the socket for answers is none");
     }

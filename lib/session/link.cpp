@@ -71,7 +71,7 @@ os::Moved Link::receive(std::uint8_t *to, std::size_t length, bool wait, bool at
     }
     os::Ancillary late;
     const os::Moved moved = os::receive_message(socket(), to, length, wait, late);
-    unasked = !late.descriptors.empty() || late.truncated;
+    unasked = !late.descriptors.empty() || late.truncation != os::Truncation::none;
     while (!late.descriptors.empty()) {
         strays_.add(late.descriptors.take(), Discards::Kind::stray);
     }

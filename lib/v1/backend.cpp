@@ -1,6 +1,7 @@
 #include "v1/backend.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <poll.h>
 
 #include "os/descriptor.hpp"
@@ -90,13 +91,17 @@ void Backend::remember(const Token &token, Instant now) {
 Result<std::unique_ptr<Offer>> Backend::next_offer(std::optional<Duration> timeout) {
     Instant now = time_->now();
     const Instant until = timeout ? after(now, *timeout) : end_of_time;
+    Leavings leavings;
     Lock lock(mutex_);
     const Departure departure{*this};
     for (;;) {
         if (stopped_) {
             return Failure(Status::closed);
         }
-        advance(now);
+        if (const Status status = advance(now, leavings); status != Status::ok) {
+            return Failure(status);
+        }
+        settle(lock, leavings);
         if (std::unique_ptr<Offer> offer = take_ready()) {
             return offer;
         }
@@ -126,25 +131,52 @@ Backend::Departure::~Departure() {
     }
 }
 
-void Backend::advance(Instant now) {
-    expire(now);
+Status Backend::advance(Instant now, Leavings &leavings) {
+    expire(now, leavings);
     enable_listeners(now);
     const os::Poller::Ready ready = poller_.ready();
-    for (std::size_t i = 0; i < ready.count; ++i) {
-        const os::Poller::Id id = ready.ids[i];
-        if (id == os::Poller::nudge_id) {
-            poller_.take_nudge();
-        } else if (const auto listener = listeners_.find(id); listener != listeners_.end()) {
-            accept_from(listener->second, now);
-        } else if (Connection *connection = connections_.find(id); connection != nullptr) {
-            receive(*connection, now);
-        }
+    if (ready.os_error != 0) {
+        errno = ready.os_error;
+        return Status::system;
+    }
+    for (std::size_t i = 0; i < ready.count && leavings.has_room(); ++i) {
+        look_at(ready.ids[i], now, leavings);
     }
     enable_listeners(now);
+    return Status::ok;
 }
 
-void Backend::receive(Connection &connection, Instant now) {
-    const Status status = connection.receiver.step(connection.fd.get());
+void Backend::look_at(os::Poller::Id id, Instant now, Leavings &leavings) {
+    if (id == os::Poller::nudge_id) {
+        poller_.take_nudge();
+    } else if (id == os::Poller::stop_id && !stopped_) {
+        poller_.take_stop(); // somebody else wrote there
+        if (stopped_) {
+            poller_.stop();
+        }
+    } else if (const auto listener = listeners_.find(id); listener != listeners_.end()) {
+        accept_from(listener->second, now, leavings);
+    } else if (Connection *connection = connections_.find(id); connection != nullptr) {
+        receive(*connection, now, leavings);
+    }
+}
+
+// Closes what a turn has left and tells the refusals of it, with nothing locked meanwhile.
+void Backend::settle(Lock &lock, Leavings &leavings) noexcept {
+    Connection *rejected = take_rejected();
+    while (rejected != nullptr || !leavings.empty()) {
+        lock.unlock();
+        leavings.clear();
+        if (rejected != nullptr) {
+            tell_rejection(*rejected);
+        }
+        lock.lock();
+        rejected = take_rejected();
+    }
+}
+
+void Backend::receive(Connection &connection, Instant now, Leavings &leavings) {
+    const Status status = connection.receiver.step(connection.fd.get(), leavings.unasked);
     if (status == Status::frame_incomplete) {
         if (connection.state == State::resting && connection.receiver.started()) {
             connections_.move(connection, State::receiving, after(now, config_.io_timeout));
@@ -154,71 +186,108 @@ void Backend::receive(Connection &connection, Instant now) {
     const auto offer = status == Status::ok ? wire::open_offer(connection.receiver.body())
                                             : tl::unexpected(wire::FrameError{status, {}});
     if (!offer) {
-        rejected_offers_ += status == Status::closed ? 0 : 1;
-        drop(connection);
+        receive_nothing(connection, offer.error().status, leavings);
         return;
     }
     connection.offer = *offer;
     connection.received_at = now;
+    connection.has_offered = true;
+    decide(connection, now, leavings);
+}
+
+// The connection is of no further use. A broker that speaks the other protocol is told so first.
+void Backend::receive_nothing(Connection &connection, Status reason, Leavings &leavings) noexcept {
+    rejected_offers_ += reason == Status::closed ? 0 : 1;
+    if (reason == Status::protocol) {
+        ++session_brokers_;
+        reject(connection, reason);
+    } else {
+        drop(connection, leavings);
+    }
+}
+
+void Backend::decide(Connection &connection, Instant now, Leavings &leavings) {
+    if (const os::Truncation lost = connection.receiver.lost(); lost != os::Truncation::none) {
+        ++rejected_offers_;
+        reject(connection, lost == os::Truncation::descriptors ? Status::limit_descriptors : Status::descriptors);
+        return;
+    }
     // Without memory to remember the token the offer is lost: its broker sees the end of the connection.
     struct Guard {
         Backend &backend;
+        Leavings &leavings;
         Connection *connection;
         ~Guard() {
             if (connection != nullptr) {
-                backend.drop(*connection);
+                backend.drop(*connection, leavings);
             }
         }
-    } guard{*this, &connection};
-    const Status admitted = admit(connection.receiver.sideband(), offer->token, now);
+    } guard{*this, leavings, &connection};
+    const Status admitted = admit(connection.receiver.sideband(), connection.offer.token, now);
     guard.connection = nullptr;
     if (admitted != Status::ok) {
-        reject(connection, admitted, now);
+        ++rejected_tokens_;
+        reject(connection, admitted);
         return;
     }
     poller_.remove(connection.fd.get());
     connections_.move(connection, State::ready);
 }
 
-// Answers by itself, without waiting: a socket that cannot take an answer is not worth keeping.
-void Backend::reject(Connection &connection, Status reason, Instant now) noexcept {
-    ++rejected_tokens_;
-    connection.receiver.take_fd().reset();
-    const Text text = rejection_text(reason, connection.offer.token.size());
-    const wire::AckMessage ack = wire::encode_ack_frame(
-        {connection.offer.token, false, text.view(), connection.offer.correlation_id}, wire::Kind::response);
-    if (os::send(connection.fd.get(), -1, ack.view()).bytes != ack.size) {
-        ++answers_undelivered_;
-        drop(connection);
-        return;
-    }
+void Backend::reject(Connection &connection, Status reason) noexcept {
+    connection.rejection = reason;
     poller_.remove(connection.fd.get());
-    rest(connection, now);
+    connections_.move(connection, State::rejected);
+}
+
+// From then on it is the caller's alone.
+Connection *Backend::take_rejected() noexcept {
+    Connection *const connection = connections_.first_rejected();
+    if (connection != nullptr) {
+        connections_.move(*connection, State::offered);
+    }
+    return connection;
+}
+
+// Without waiting: a socket that cannot take an answer is not worth keeping. The duplicate goes first: once the broker reads
+// the refusal, the connection is its own again, and so is its SO_LINGER.
+void Backend::tell_rejection(Connection &connection) noexcept {
+    connection.receiver.take_fd().reset();
+    const wire::HandoffOffer &offer = connection.offer;
+    const Text text = rejection_text(connection.rejection, offer.token.size());
+    const wire::AckMessage ack =
+        wire::encode_ack_frame({offer.token, false, text.view(), offer.correlation_id}, wire::Kind::response);
+    const bool delivered = os::send(connection.fd.get(), -1, ack.view()).bytes == ack.size;
+    answers_undelivered_ += delivered ? 0 : 1;
+    answered(connection, delivered && connection.rejection != Status::protocol);
 }
 
 // Ready for the next offer. One that the caller did not give us has so much time for it.
-void Backend::rest(Connection &connection, Instant now) noexcept {
+void Backend::rest(Connection &connection, Instant now, Leavings &leavings) noexcept {
     connection.receiver.reset();
+    connection.offer = {};
     if (connection.lasting) {
         connections_.move(connection, State::resting);
     } else {
         connections_.move(connection, State::receiving, after(now, config_.io_timeout));
     }
     if (!poller_.add(connection.fd.get(), connection.id)) {
-        drop(connection);
+        drop(connection, leavings);
     }
 }
 
-void Backend::drop(Connection &connection) noexcept {
+void Backend::drop(Connection &connection, Leavings &leavings) noexcept {
     poller_.remove(connection.fd.get());
-    connections_.remove(connection);
+    connections_.take_out(connection, leavings.dropped);
 }
 
-void Backend::expire(Instant now) noexcept {
+void Backend::expire(Instant now, Leavings &leavings) noexcept {
     for (Connection *first = connections_.first_receiving(); first != nullptr && is_due(first->deadline, now);
          first = connections_.first_receiving()) {
-        rejected_offers_ += first->receiver.started() ? 1 : 0;
-        drop(*first);
+        const bool silent = !first->receiver.started() && !first->has_offered;
+        silent_connections_ += silent ? 1 : 0;
+        rejected_offers_ += silent || first->receiver.started() ? 1 : 0;
+        drop(*first, leavings);
     }
 }
 
@@ -255,26 +324,35 @@ void Backend::stop() noexcept {
 }
 
 void Backend::shutdown() noexcept {
-    const Lock lock(mutex_);
-    shut_ = true;
-    stopped_ = true;
-    while (Connection *connection = connections_.first_ready()) {
-        connection->receiver.take_fd().reset();
+    Leavings leavings;
+    std::list<Connection> refused;
+    std::unordered_map<os::Poller::Id, Listener> listeners;
+    {
+        const Lock lock(mutex_);
+        shut_ = true;
+        stopped_ = true;
+        while (Connection *connection = connections_.first_ready()) {
+            connections_.take_out(*connection, refused);
+        }
+        for (auto next : {&Connections::first_receiving, &Connections::first_resting, &Connections::first_rejected}) {
+            while (Connection *connection = (connections_.*next)()) {
+                drop(*connection, leavings);
+            }
+        }
+        for (const auto &[id, listener] : listeners_) {
+            poller_.remove(listener.endpoint->fd()); // others may keep it
+        }
+        listeners_.swap(listeners);
+    }
+    for (Connection &connection : refused) {
+        connection.receiver.take_fd().reset();
         const wire::AckMessage ack = wire::encode_ack_frame(
-            {connection->offer.token, false, "the backend is shutting down", connection->offer.correlation_id},
+            {connection.offer.token, false, "the backend is shutting down", connection.offer.correlation_id},
             wire::Kind::response);
-        os::send(connection->fd.get(), -1, ack.view());
+        os::send(connection.fd.get(), -1, ack.view());
         ++refused_;
-        connections_.remove(*connection);
     }
-    while (Connection *connection = connections_.first_receiving()) {
-        connections_.remove(*connection);
-    }
-    while (Connection *connection = connections_.first_resting()) {
-        connections_.remove(*connection);
-    }
-    listeners_.clear();
-    endpoint_.reset();
+    leavings.dropped.splice(leavings.dropped.end(), refused);
 }
 
 bool Backend::abandon() noexcept {
@@ -296,7 +374,9 @@ Backend::Statistics Backend::statistics() noexcept {
             rejected_peers_,
             rejected_tokens_,
             rejected_offers_,
-            answers_undelivered_};
+            answers_undelivered_,
+            silent_connections_,
+            session_brokers_};
 }
 
 } // namespace rp::handoff

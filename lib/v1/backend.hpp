@@ -1,6 +1,8 @@
 // The backend's side as a whole: listens, receives offers from several brokers at once, and answers them.
 //
-// One engine that never waits inside (advance), driven by next_offer, which does. Several threads may call next_offer:
+// One engine that never waits inside (advance), driven by next_offer, which does. Nothing that a peer gave, and no socket
+// that it may have sent something by, is closed under the lock: what a turn leaves is closed after it (leavings.hpp), and a
+// refusal is told after its duplicate was closed, both unlocked. Several threads may call next_offer:
 // they all wait on the poller's one descriptor with nothing locked, and whoever wakes does the work under the lock. A
 // thread that leaves nudges the others, and so does an answer that brings the nearest deadline nearer, so that there is
 // always one that waits for it.
@@ -22,6 +24,7 @@
 #include "os/endpoint.hpp"
 #include "os/poller.hpp"
 #include "v1/connections.hpp"
+#include "v1/leavings.hpp"
 
 namespace rp::handoff {
 
@@ -49,21 +52,26 @@ class Backend : public std::enable_shared_from_this<Backend> {
         std::uint64_t rejected_tokens;
         std::uint64_t rejected_offers;
         std::uint64_t answers_undelivered;
+        std::uint64_t silent_connections; // of the rejected offers: connected, and said nothing in time
+        std::uint64_t session_brokers;    // of the rejected offers: spoke the protocol of sessions
     };
 
     static Result<std::shared_ptr<Backend>> create(Config config, std::unique_ptr<TimeSource> time);
     Backend(Config config, std::unique_ptr<TimeSource> time, os::Poller poller);
 
-    Status listen(const char *path);
-    // Both take the descriptor on success. trusted: the caller vouches for the peers.
-    Status add_listener(int fd, bool trusted);
+    // Once. What os::Endpoint::listen answers, and limit.
+    Status listen(const char *path, Explanation &why);
+    // trusted: the caller vouches for the peers. Others may go on accepting from the endpoint too.
+    Status add_listener(std::shared_ptr<os::Endpoint> endpoint, bool trusted);
+    // Both take the descriptor on success.
+    Status add_listener(int fd, bool trusted, Explanation &why);
     Status add_connection(int fd, bool trusted);
 
     Status expect(const Token &token);
     bool revoke(const Token &token) noexcept;
     Status consume(const Token &expected, ByteView presented) noexcept;
 
-    // No timeout: waits without limit. timed_out, closed (after stop).
+    // No timeout: waits without limit. timed_out, closed (after stop), system (the kernel does not say what is ready).
     Result<std::unique_ptr<Offer>> next_offer(std::optional<Duration> timeout);
 
     // For event loops: next_offer has something to do when this is readable, and at this instant.
@@ -87,27 +95,35 @@ class Backend : public std::enable_shared_from_this<Backend> {
         ~Departure();
     };
     struct Listener {
-        int fd;
+        std::shared_ptr<os::Endpoint> endpoint;
         bool trusted;
-        UniqueFd owned; // the same, if it came from outside
     };
 
-    // All of these with the lock held.
-    Status add(Listener listener);
-    void advance(Instant now);
-    void accept_from(const Listener &listener, Instant now);
-    void receive(Connection &connection, Instant now);
+    // All of these with the lock held; settle lets go of it in between.
+    Status add(const Listener &listener);
+    Status advance(Instant now, Leavings &leavings);
+    void look_at(os::Poller::Id id, Instant now, Leavings &leavings);
+    void accept_from(const Listener &listener, Instant now, Leavings &leavings);
+    void receive(Connection &connection, Instant now, Leavings &leavings);
+    void receive_nothing(Connection &connection, Status reason, Leavings &leavings) noexcept;
+    void decide(Connection &connection, Instant now, Leavings &leavings);
     Status admit(const Token &sideband, ByteView presented, Instant now);
     void remember(const Token &token, Instant now);
-    void reject(Connection &connection, Status reason, Instant now) noexcept;
-    void rest(Connection &connection, Instant now) noexcept;
-    void drop(Connection &connection) noexcept;
-    void expire(Instant now) noexcept;
+    void reject(Connection &connection, Status reason) noexcept;
+    void settle(Lock &lock, Leavings &leavings) noexcept;
+    Connection *take_rejected() noexcept;
+    void rest(Connection &connection, Instant now, Leavings &leavings) noexcept;
+    void drop(Connection &connection, Leavings &leavings) noexcept;
+    void expire(Instant now, Leavings &leavings) noexcept;
     void enable_listeners(Instant now) noexcept;
     Instant nearest_deadline() noexcept;
     std::unique_ptr<Offer> take_ready();
 
-    // For offers.
+    // Without it.
+    Status take_connection(int fd, bool trusted);
+    void tell_rejection(Connection &connection) noexcept;
+
+    // For offers, without it.
     Status consume(const Token &token) noexcept;
     void answered(Connection &connection, bool usable) noexcept;
 
@@ -120,7 +136,7 @@ class Backend : public std::enable_shared_from_this<Backend> {
     bool shut_ = false;
     TokenStore tokens_;
     DeadlineMap<Token, Nothing, TokenHash> used_; // not to be taken from a broker again
-    std::optional<os::Endpoint> endpoint_;
+    bool has_path_ = false;
     std::unordered_map<os::Poller::Id, Listener> listeners_;
     Connections connections_;
     os::Poller::Id next_id_ = os::Poller::first_free_id;
@@ -135,6 +151,8 @@ class Backend : public std::enable_shared_from_this<Backend> {
     std::atomic<std::uint64_t> rejected_tokens_{0};
     std::atomic<std::uint64_t> rejected_offers_{0};
     std::atomic<std::uint64_t> answers_undelivered_{0};
+    std::atomic<std::uint64_t> silent_connections_{0};
+    std::atomic<std::uint64_t> session_brokers_{0};
 };
 
 // A connection that a broker offers, with the duty to answer once. Keeps what it needs of its backend alive.

@@ -22,6 +22,12 @@ Text rejection_text(Status reason, std::size_t presented_length) noexcept {
         return Text("handoff token expired");
     case Status::token_not_pending:
         return Text("handoff token is not pending");
+    case Status::limit_descriptors:
+        return Text("the connection was not delivered: the backend is out of descriptors");
+    case Status::descriptors:
+        return Text("the connection was not delivered: the system kept it from the backend");
+    case Status::protocol:
+        return Text("this backend speaks v1, not sessions");
     default:
         return Text("handoff token could not be checked");
     }

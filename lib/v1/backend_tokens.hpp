@@ -12,6 +12,9 @@ namespace rp::handoff {
 // TokenStore::consume_matching says.
 Status accept_token(TokenStore &store, const Token &expected, ByteView presented, Instant now) noexcept;
 
+// And what is wrong with an offer whose token was not looked at: limit_descriptors, descriptors (it came without its
+// connection), protocol (it is no offer of v1).
+//
 // The text for HandoffAck.error_detail; peers compare it (it is a part of the v1 wire).
 Text rejection_text(Status reason, std::size_t presented_length) noexcept;
 

@@ -32,9 +32,9 @@ void Connections::move(Connection &connection, Connection::State state, Instant 
     to.splice(place, moving);
 }
 
-void Connections::remove(Connection &connection) noexcept {
+void Connections::take_out(Connection &connection, std::list<Connection> &to) noexcept {
     by_id_.erase(connection.id);
-    list(connection.state).erase(connection.self);
+    to.splice(to.end(), list(connection.state), connection.self);
 }
 
 std::list<Connection> &Connections::list(Connection::State state) noexcept {
@@ -43,6 +43,8 @@ std::list<Connection> &Connections::list(Connection::State state) noexcept {
         return receiving_;
     case Connection::State::ready:
         return ready_;
+    case Connection::State::rejected:
+        return rejected_;
     case Connection::State::offered:
         return offered_;
     default:

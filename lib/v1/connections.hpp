@@ -20,7 +20,8 @@ struct Connection {
         receiving, // has a deadline
         resting,   // between offers, without a deadline
         ready,     // holds a whole offer that nobody took yet
-        offered    // its offer was given out and not answered yet
+        rejected,  // holds one that the backend refuses by itself, which nobody has told the broker yet
+        offered    // its offer is somebody's to answer: it was given out, or is being refused
     };
 
     Connection(os::Poller::Id connection_id, UniqueFd socket, const PeerCredentials &who, bool may_rest,
@@ -36,6 +37,8 @@ struct Connection {
     OfferReceiver receiver;
     wire::HandoffOffer offer; // of a whole one: views into the receiver
     Instant received_at{};
+    Status rejection = Status::ok; // why, while it is rejected
+    bool has_offered = false;      // it has sent a whole offer once
 
     std::list<Connection>::iterator self;
 };
@@ -51,20 +54,24 @@ class Connections {
     Connection &add(Id id, UniqueFd &fd, const PeerCredentials &peer, bool lasting, std::uint32_t max_frame);
 
     Connection *find(Id id) noexcept;
-    Connection *first_ready() noexcept { return ready_.empty() ? nullptr : &ready_.front(); }
-    Connection *first_resting() noexcept { return resting_.empty() ? nullptr : &resting_.front(); }
+    Connection *first_ready() noexcept { return first(ready_); }
+    Connection *first_resting() noexcept { return first(resting_); }
+    Connection *first_rejected() noexcept { return first(rejected_); }
     // The one with the nearest deadline.
-    Connection *first_receiving() noexcept { return receiving_.empty() ? nullptr : &receiving_.front(); }
+    Connection *first_receiving() noexcept { return first(receiving_); }
 
     void move(Connection &connection, Connection::State state, Instant deadline = end_of_time) noexcept;
-    void remove(Connection &connection) noexcept;
+    // Out of here, to be closed where nothing is locked.
+    void take_out(Connection &connection, std::list<Connection> &to) noexcept;
 
   private:
+    static Connection *first(std::list<Connection> &list) noexcept { return list.empty() ? nullptr : &list.front(); }
     std::list<Connection> &list(Connection::State state) noexcept;
 
     std::list<Connection> receiving_; // in the order of their deadlines
     std::list<Connection> resting_;
     std::list<Connection> ready_;
+    std::list<Connection> rejected_;
     std::list<Connection> offered_;
     std::unordered_map<Id, Connection *> by_id_;
 };

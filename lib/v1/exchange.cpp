@@ -1,7 +1,9 @@
 #include "v1/exchange.hpp"
 
+#include <cerrno>
+
+#include "os/connection.hpp"
 #include "os/descriptor.hpp"
-#include "os/endpoint.hpp"
 #include "os/peer.hpp"
 #include "os/stream.hpp"
 #include "v1/frame_io.hpp"
@@ -20,7 +22,9 @@ tl::unexpected<AckFailure> failure(Cause cause, int os_error = 0) noexcept {
 tl::unexpected<AckFailure> read_failure(const FrameRead &read, Text &detail) noexcept {
     switch (read.status) {
     case Status::frame_version:
-        detail += "the acknowledgement has another framing version";
+        detail += read.speaks == wire::Protocol::session
+                      ? "the backend speaks the protocol of sessions, not v1"
+                      : "the acknowledgement has another framing version";
         return failure(Cause::ack_malformed);
     case Status::frame_too_large:
         detail += "the acknowledgement is too long";
@@ -78,17 +82,37 @@ tl::expected<Instant, AckFailure> judge(ByteView body, const Attempt &attempt, I
 
 } // namespace
 
-tl::expected<void, TransportError> V1Transport::connect(const Attempt &attempt) noexcept {
+V1Transport::~V1Transport() {
+    os::drain_and_close(std::move(dialled_));
+}
+
+// Nothing but bytes is to come by this socket, and where the kernel knows how to say that, the backend is told.
+tl::expected<void, TransportError> V1Transport::dial(const Attempt &attempt, Text &detail) noexcept {
+    dialled_ = os::new_socket();
+    if (!dialled_) {
+        return tl::unexpected(error_of_dial(errno, false));
+    }
+    os::refuse_descriptors(dialled_.get());
+    const auto connected = os::connect(dialled_.get(), attempt.socket_path, attempt.deadline, time_);
+    if (!connected) {
+        const auto [os_error, late] = connected.error();
+        if (os_error == EAGAIN && !late) {
+            detail = Text("the backlog of the backend's socket is full");
+        }
+        return tl::unexpected(error_of_dial(os_error, late));
+    }
+    connection_ = dialled_.get();
+    return {};
+}
+
+tl::expected<void, TransportError> V1Transport::connect(const Attempt &attempt, Text &detail) noexcept {
     if (!os::supported) {
         return tl::unexpected(TransportError{Cause::unsupported_platform});
     }
     if (attempt.socket_path != nullptr) {
-        auto dialled = os::dial(attempt.socket_path, attempt.deadline, time_);
-        if (!dialled) {
-            return tl::unexpected(error_of_dial(dialled.error().os_error, dialled.error().late));
+        if (const auto dialled = dial(attempt, detail); !dialled) {
+            return dialled;
         }
-        dialled_ = std::move(*dialled);
-        connection_ = dialled_.get();
     } else {
         connection_ = attempt.connection_fd;
         if (trusted_) {
@@ -104,8 +128,10 @@ tl::expected<void, TransportError> V1Transport::connect(const Attempt &attempt) 
 }
 
 Handoff::Action V1Transport::send(const Attempt &attempt, Handoff &handoff, Text &detail) noexcept {
-    if (const auto connected = connect(attempt); !connected) {
-        detail = connected.error().describe();
+    if (const auto connected = connect(attempt, detail); !connected) {
+        if (detail.empty()) {
+            detail = connected.error().describe();
+        }
         return handoff.on({Event::Kind::send_failed, connected.error()});
     }
     const os::Sent sent = os::send(connection_, attempt.fd, attempt.message);

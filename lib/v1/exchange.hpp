@@ -15,11 +15,16 @@ class V1Transport final : public Transport {
     V1Transport(const PeerPolicy &peers, bool trusted, TimeSource &time) noexcept
         : peers_(peers), trusted_(trusted), time_(time) {}
 
+    V1Transport(const V1Transport &) = delete;
+    V1Transport &operator=(const V1Transport &) = delete;
+    ~V1Transport() override; // ends the connection, if it dialled one
+
     Handoff::Action send(const Attempt &attempt, Handoff &handoff, Text &detail) noexcept override;
     int connection() const noexcept override { return connection_; }
 
   private:
-    tl::expected<void, TransportError> connect(const Attempt &attempt) noexcept;
+    tl::expected<void, TransportError> connect(const Attempt &attempt, Text &detail) noexcept;
+    tl::expected<void, TransportError> dial(const Attempt &attempt, Text &detail) noexcept;
     Handoff::Action finish(const Attempt &attempt, Handoff &handoff, std::size_t sent, Text &detail) noexcept;
 
     const PeerPolicy &peers_;

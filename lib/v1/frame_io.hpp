@@ -6,6 +6,7 @@
 #include "base/clock.hpp"
 #include "base/status.hpp"
 #include "base/wiped_buffer.hpp"
+#include "wire/recognise.hpp"
 
 namespace rp::handoff {
 
@@ -13,6 +14,7 @@ struct FrameRead {
     Status status = Status::ok; // timed_out, closed, unexpected_eof, frame_version, frame_too_large, no_memory, system
     int os_error = 0;
     std::string_view part; // what was being read when it failed: "framing byte", "length", "body"
+    wire::Protocol speaks = wire::Protocol::undecided; // after frame_version: what the first byte looks like
 };
 
 // Into `body`; never a byte beyond the frame. A body longer than `cap` is refused before any of it is read.

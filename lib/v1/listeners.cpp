@@ -1,4 +1,7 @@
 // Where a backend's brokers come from: a path that it makes, listeners and connections from outside.
+#include <cerrno>
+#include <fcntl.h>
+
 #include "os/endpoint.hpp"
 #include "os/peer.hpp"
 #include "v1/backend.hpp"
@@ -12,43 +15,48 @@ constexpr int accepts_at_once = 16;
 
 } // namespace
 
-Status Backend::listen(const char *path) {
+Status Backend::listen(const char *path, Explanation &why) {
     {
         const Lock lock(mutex_);
-        if (endpoint_) {
-            return Status::limit;
+        if (has_path_) {
+            return why.because(Status::limit, "path", "the backend listens at a path already");
         }
     }
-    Result<os::Endpoint> endpoint = os::Endpoint::listen(path); // may wait for another process
+    Result<os::Endpoint> endpoint = os::Endpoint::listen(path, why); // may wait for another process
     if (!endpoint) {
         return endpoint.error();
     }
+    const auto shared = std::make_shared<os::Endpoint>(std::move(*endpoint));
     const Lock lock(mutex_);
-    if (endpoint_) {
-        return Status::limit;
+    if (has_path_) {
+        return why.because(Status::limit, "path", "the backend listens at a path already");
     }
-    const Status added = add({endpoint->fd(), false, UniqueFd()});
+    const Status added = add({shared, false});
+    has_path_ = added == Status::ok;
+    return added;
+}
+
+Status Backend::add_listener(std::shared_ptr<os::Endpoint> endpoint, bool trusted) {
+    const Lock lock(mutex_);
+    return add({std::move(endpoint), trusted});
+}
+
+Status Backend::add_listener(int fd, bool trusted, Explanation &why) {
+    Result<os::Endpoint> endpoint = os::Endpoint::adopt(fd, why);
+    if (!endpoint) {
+        return endpoint.error();
+    }
+    const auto shared = std::make_shared<os::Endpoint>(std::move(*endpoint));
+    const Status added = add_listener(shared, trusted);
     if (added == Status::ok) {
-        endpoint_.emplace(std::move(*endpoint));
+        shared->keep();
     }
     return added;
 }
 
-Status Backend::add_listener(int fd, bool trusted) {
-    const Lock lock(mutex_);
-    if (const Status status = os::adopt_listener(fd); status != Status::ok) {
-        return status;
-    }
-    const Status added = add({fd, trusted, UniqueFd()});
-    if (added == Status::ok) {
-        listeners_.at(next_id_ - 1).owned.reset(fd);
-    }
-    return added;
-}
-
-Status Backend::add(Listener listener) {
-    const int fd = listener.fd;
-    listeners_.emplace(next_id_, std::move(listener));
+Status Backend::add(const Listener &listener) {
+    const int fd = listener.endpoint->fd();
+    listeners_.emplace(next_id_, listener);
     if (!poller_.add(fd, next_id_)) {
         listeners_.erase(next_id_);
         return Status::system;
@@ -59,6 +67,22 @@ Status Backend::add(Listener listener) {
 }
 
 Status Backend::add_connection(int fd, bool trusted) {
+    if (fd < 0 || fd > STDERR_FILENO) {
+        return take_connection(fd, trusted);
+    }
+    UniqueFd higher(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    if (!higher) {
+        return errno == EBADF ? Status::invalid_argument : Status::system;
+    }
+    const Status taken = take_connection(higher.get(), trusted);
+    if (taken == Status::ok) {
+        higher.release();
+        UniqueFd(fd).reset();
+    }
+    return taken;
+}
+
+Status Backend::take_connection(int fd, bool trusted) {
     const Lock lock(mutex_);
     if (const Status status = os::check_connection(fd); status != Status::ok) {
         return status;
@@ -86,28 +110,33 @@ Status Backend::add_connection(int fd, bool trusted) {
     UniqueFd none;
     Connection &added = connections_.add(next_id_, none, peer.value_or(PeerCredentials{}), true, config_.max_frame);
     added.fd.reset(fd);
+    os::ask_why_missing(fd);
     undo.fd = -1;
     ++next_id_;
     return Status::ok;
 }
 
-void Backend::accept_from(const Listener &listener, Instant now) {
-    for (int i = 0; i < accepts_at_once && connections_.size() < config_.max_connections; ++i) {
-        auto accepted = os::accept(listener.fd);
+void Backend::accept_from(const Listener &listener, Instant now, Leavings &leavings) {
+    for (int i = 0;
+         i < accepts_at_once && leavings.has_room() && connections_.size() < config_.max_connections; ++i) {
+        auto accepted = os::accept(listener.endpoint->fd());
         if (!accepted) {
             if (accepted.error() != EAGAIN) {
                 accept_again_at_ = after(now, accept_back_off); // out of descriptors or memory
             }
             return;
         }
-        const auto peer = os::peer_credentials(accepted->get());
+        UniqueFd &socket = leavings.hold(std::move(*accepted));
+        const auto peer = os::peer_credentials(socket.get());
         if (!listener.trusted && (!peer || config_.peers.check(*peer, 0) != Cause::none)) {
             ++rejected_peers_;
             continue;
         }
+        os::ask_why_missing(socket.get());
         Connection &connection =
-            connections_.add(next_id_++, *accepted, peer.value_or(PeerCredentials{}), false, config_.max_frame);
-        rest(connection, now);
+            connections_.add(next_id_++, socket, peer.value_or(PeerCredentials{}), false, config_.max_frame);
+        leavings.forget_last();
+        rest(connection, now, leavings);
     }
 }
 
@@ -118,7 +147,7 @@ void Backend::enable_listeners(Instant now) noexcept {
     }
     listening_ = wanted;
     for (const auto &[id, listener] : listeners_) {
-        poller_.enable(listener.fd, id, wanted);
+        poller_.enable(listener.endpoint->fd(), id, wanted);
     }
 }
 

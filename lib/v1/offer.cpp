@@ -7,11 +7,12 @@ namespace rp::handoff {
 
 void Backend::answered(Connection &connection, bool usable) noexcept {
     const Instant now = time_->now();
+    Leavings leavings;
     const Lock lock(mutex_);
     if (shut_ || !usable) {
-        connections_.remove(connection);
+        drop(connection, leavings);
     } else {
-        rest(connection, now);
+        rest(connection, now, leavings);
     }
     enable_listeners(now);
     if (nearest_deadline() < asleep_until_) {

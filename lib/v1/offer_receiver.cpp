@@ -3,18 +3,18 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "os/descriptor.hpp"
+#include "wire/recognise.hpp"
 
 namespace rp::handoff {
 
-Status OfferReceiver::step(int connection) noexcept {
+Status OfferReceiver::step(int connection, os::Ancillary &unasked) noexcept {
     for (;;) {
         std::size_t wanted = 0;
         std::uint8_t *const out = target(wanted);
         if (wanted == 0) {
             return Status::ok;
         }
-        os::Received got = os::receive(connection, out, wanted);
+        const os::Moved got = os::receive_message(connection, out, wanted, false, unasked);
         if (got.os_error == EAGAIN) {
             return Status::frame_incomplete;
         }
@@ -26,17 +26,32 @@ Status OfferReceiver::step(int connection) noexcept {
             errno = got.os_error;
             return Status::system;
         }
-        // Exactly one descriptor, and with the first byte: anywhere else it belongs to nothing.
-        if (got.surplus || static_cast<bool>(got.fd) == started()) {
-            return Status::descriptors;
+        if (!started() && wire::recognise_request({out, got.bytes}) == wire::Protocol::session) {
+            return Status::protocol;
         }
-        if (got.fd) {
-            fd_ = std::move(got.fd);
+        if (const Status status = accept_beside(unasked); status != Status::ok) {
+            return status;
         }
         if (const Status status = accept_bytes(got.bytes); status != Status::ok) {
             return status;
         }
     }
+}
+
+// Exactly one descriptor, and with the first byte: anywhere else it belongs to nothing. One that was lost on the way in is
+// known to have been there.
+Status OfferReceiver::accept_beside(os::Ancillary &beside) noexcept {
+    const bool lost = beside.truncation != os::Truncation::none;
+    const std::size_t came = beside.descriptors.size() + (lost ? 1 : 0);
+    if (came != (started() ? 0U : 1U)) {
+        return Status::descriptors;
+    }
+    if (came == 1) {
+        lost_ = beside.truncation;
+        fd_ = beside.descriptors.take();
+    }
+    beside.clear();
+    return Status::ok;
 }
 
 std::uint8_t *OfferReceiver::target(std::size_t &wanted) noexcept {
@@ -71,10 +86,14 @@ Token OfferReceiver::sideband() const noexcept {
     return token;
 }
 
-void OfferReceiver::reset() noexcept {
+void OfferReceiver::wipe() noexcept {
     explicit_bzero(prefix_.data(), prefix_.size());
     body_.clear();
-    fd_.reset();
+}
+
+void OfferReceiver::reset() noexcept {
+    wipe();
+    lost_ = os::Truncation::none;
     received_ = 0;
 }
 

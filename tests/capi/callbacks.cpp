@@ -186,7 +186,7 @@ TEST_CASE("what a transport reports becomes the outcome") {
     for (const int error : {ETOOMANYREFS, EMFILE, ENFILE}) {
         check_transport(RP_HANDOFF_TRANSPORT_FAILED, error, 0, pressure, RP_HANDOFF_CAUSE_DESCRIPTOR_PRESSURE, false);
     }
-    check_transport(RP_HANDOFF_TRANSPORT_PARTIAL, 0, 0, timeout, RP_HANDOFF_CAUSE_PARTIAL_SEND, false);
+    check_transport(RP_HANDOFF_TRANSPORT_PARTIAL, 0, 0, timeout, RP_HANDOFF_CAUSE_PARTIAL_SEND, true); // forgot to say
     check_transport(RP_HANDOFF_TRANSPORT_PARTIAL, 0, 1, timeout, RP_HANDOFF_CAUSE_PARTIAL_SEND, true);
     check_transport(RP_HANDOFF_TRANSPORT_PARTIAL, EPIPE, 15, timeout, RP_HANDOFF_CAUSE_PARTIAL_SEND, true);
     check_transport(RP_HANDOFF_TRANSPORT_OFFER_UNDELIVERED, EPIPE, 0, timeout, RP_HANDOFF_CAUSE_OFFER_UNDELIVERED,

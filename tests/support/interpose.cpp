@@ -1,9 +1,13 @@
 #include "support/interpose.hpp"
 
+#include <cstdarg>
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 namespace rp::test::calls {
 
@@ -93,6 +97,34 @@ SystemCall<int(const char *, unsigned)> &memfd_create() {
     static auto call = next_definition<int(const char *, unsigned)>("memfd_create");
     return call;
 }
+SystemCall<int(const char *, int, mode_t)> &open() {
+    static auto call = next_definition<int(const char *, int, mode_t)>("open");
+    return call;
+}
+SystemCall<int(int)> &close() {
+    static auto call = next_definition<int(int)>("close");
+    return call;
+}
+SystemCall<int(int, int)> &flock() {
+    static auto call = next_definition<int(int, int)>("flock");
+    return call;
+}
+SystemCall<int(int, off_t)> &ftruncate() {
+    static auto call = next_definition<int(int, off_t)>("ftruncate");
+    return call;
+}
+SystemCall<int(int, int, off_t, off_t)> &fallocate() {
+    static auto call = next_definition<int(int, int, off_t, off_t)>("fallocate");
+    return call;
+}
+SystemCall<int(int, off_t, off_t)> &posix_fallocate() {
+    static auto call = next_definition<int(int, off_t, off_t)>("posix_fallocate");
+    return call;
+}
+SystemCall<int(int, epoll_event *, int, int)> &epoll_wait() {
+    static auto call = next_definition<int(int, epoll_event *, int, int)>("epoll_wait");
+    return call;
+}
 
 } // namespace rp::test::calls
 
@@ -157,5 +189,30 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 }
 int memfd_create(const char *name, unsigned flags) noexcept {
     return calls::memfd_create()(name, flags);
+}
+int open(const char *name, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(rest, mode_t) : 0;
+    va_end(rest);
+    return calls::open()(name, flags, mode);
+}
+int close(int fd) {
+    return calls::close()(fd);
+}
+int flock(int fd, int operation) noexcept {
+    return calls::flock()(fd, operation);
+}
+int ftruncate(int fd, off_t length) noexcept {
+    return calls::ftruncate()(fd, length);
+}
+int fallocate(int fd, int mode, off_t from, off_t length) {
+    return calls::fallocate()(fd, mode, from, length);
+}
+int posix_fallocate(int fd, off_t from, off_t length) {
+    return calls::posix_fallocate()(fd, from, length);
+}
+int epoll_wait(int epoll, epoll_event *events, int most, int timeout) {
+    return calls::epoll_wait()(epoll, events, most, timeout);
 }
 }

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 namespace rp::test {
 
@@ -51,6 +52,13 @@ SystemCall<int(void *, std::size_t, int)> &madvise();
 SystemCall<int(int, int, int, int *)> &socketpair();
 SystemCall<int(int, int, int, const void *, socklen_t)> &setsockopt();
 SystemCall<int(const char *, unsigned)> &memfd_create();
+SystemCall<int(const char *, int, mode_t)> &open();
+SystemCall<int(int)> &close();
+SystemCall<int(int, int)> &flock();
+SystemCall<int(int, off_t)> &ftruncate();
+SystemCall<int(int, int, off_t, off_t)> &fallocate();
+SystemCall<int(int, off_t, off_t)> &posix_fallocate();
+SystemCall<int(int, epoll_event *, int, int)> &epoll_wait();
 } // namespace calls
 
 // A hook for as long as it lives.

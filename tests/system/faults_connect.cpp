@@ -102,7 +102,7 @@ TEST_CASE("a connect that is interrupted is repeated") {
     CHECK(interruptions == -1);
 }
 
-TEST_CASE("a connect that is interrupted until the deadline has passed is given up") {
+TEST_CASE("a connect that signals interrupt in its wait for a place until the deadline has passed is given up") {
     Dialling dialling;
     {
         const Hooked<int(int, const sockaddr *, socklen_t)> hook(calls::connect(),
@@ -110,7 +110,7 @@ TEST_CASE("a connect that is interrupted until the deadline has passed is given 
                                                                      dialling.time.now += second;
                                                                      return fails_with(EINTR);
                                                                  });
-        dialling.check_nothing_left(RP_HANDOFF_CAUSE_DEADLINE_BEFORE_SEND, unavailable, EAGAIN);
+        dialling.check_nothing_left(RP_HANDOFF_CAUSE_WOULD_BLOCK, unavailable, EAGAIN);
     }
     dialling.check_ended();
 }

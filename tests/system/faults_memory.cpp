@@ -284,6 +284,7 @@ TEST_CASE("what a backend without memory was to take stays the giver's") {
                [&] { return rp_handoff_backend_add_listener(backend.get(), listener.get(), RP_HANDOFF_TRUST_CALLER); });
     CHECK(is_open(listener.get()));
     listener.release();
+    CHECK(dial(directory / "backend"));
     check_call(1,
                [&] { return rp_handoff_backend_add_connection(backend.get(), pair.b.get(), RP_HANDOFF_TRUST_CALLER); });
     CHECK(is_open(pair.b.get()));

@@ -227,7 +227,7 @@ TEST_CASE("what the kernel adds to each message of a socket with SO_PASSCRED and
     }
 }
 
-TEST_CASE("a backend that is out of descriptors drops the offer, closes everything, and takes the next" *
+TEST_CASE("a backend that is out of descriptors says so in its refusal, so that the connection is the broker's again" *
           doctest::test_suite(not_under_valgrind)) {
     const Listening backend;
     RawBroker unlucky(backend.path);
@@ -237,10 +237,15 @@ TEST_CASE("a backend that is out of descriptors drops the offer, closes everythi
         const NoMoreDescriptors shortage;
         CHECK(take_offer(backend.backend) == nullptr);
     }
-    CHECK(unlucky.was_dropped());
+    CHECK(unlucky.answer() ==
+          refusal(token_of(1), "the connection was not delivered: the backend is out of descriptors"));
     CHECK(unlucky.client_was_closed());
     CHECK(statistics(backend.backend).rejected_offers == 1);
+    CHECK(statistics(backend.backend).unanswered == 0);
     check_serves(backend);
+    ClientConnection again; // over the same connection, and with the same token, which was not used up
+    send_message(unlucky.connection.get(), message(), again.fd.get(), 1);
+    CHECK(accept_and_close(take_offer(backend.backend)) == RP_HANDOFF_OK);
 }
 
 TEST_CASE("a receive that is interrupted is repeated") {
@@ -326,8 +331,8 @@ TEST_CASE("an answer that cannot be read leaves nobody sure") {
         const ClientConnection client;
         const Broker broker = make_broker();
         const rp_handoff_request request = request_over(connection.a.get(), client.fd.get(), issue(broker));
-        const Hooked<ssize_t(int, void *, std::size_t, int)> hook(
-            calls::recv(), [&](int, void *, std::size_t, int) -> ssize_t { return fails_with(row.error); });
+        const Hooked<ssize_t(int, msghdr *, int)> hook(
+            calls::recvmsg(), [&](int, msghdr *, int) -> ssize_t { return fails_with(row.error); });
         const rp_handoff_outcome outcome = execute(broker, request);
         CHECK(outcome.stage == RP_HANDOFF_STAGE_AWAIT_ACK);
         CHECK(outcome.cause == row.cause);
@@ -344,10 +349,92 @@ TEST_CASE("an answer whose read is interrupted is read all the same") {
     request.correlation_id = 5;
     write_all(connection.b.get(), acceptance(request.token, 5));
     int interruptions = 4;
-    const Hooked<ssize_t(int, void *, std::size_t, int)> hook(
-        calls::recv(), [&](int fd, void *data, std::size_t length, int flags) -> ssize_t {
-            return interruptions-- > 0 ? fails_with(EINTR)
-                                       : calls::recv().real(fd, data, std::min<std::size_t>(length, 1), flags);
-        });
+    const Hooked<ssize_t(int, msghdr *, int)> hook(calls::recvmsg(), [&](int fd, msghdr *into, int flags) -> ssize_t {
+        into->msg_iov[0].iov_len = 1;
+        return interruptions-- > 0 ? fails_with(EINTR) : calls::recvmsg().real(fd, into, flags);
+    });
     CHECK(execute(broker, request).result == RP_HANDOFF_COMPLETED);
+}
+
+TEST_CASE("a descriptor that the kernel kept from a backend is refused as denied, not as a shortage") {
+    const Listening backend;
+    RawBroker broker(backend.path);
+    broker.offer(token_of(1));
+    const Hooked<ssize_t(int, msghdr *, int)> module(
+        calls::recvmsg(), [&](int fd, msghdr *into, int flags) -> ssize_t {
+            const ssize_t n = calls::recvmsg().real(fd, into, flags);
+            if (cmsghdr *const header = n > 0 ? CMSG_FIRSTHDR(into) : nullptr; header != nullptr) {
+                int came = -1;
+                std::memcpy(&came, CMSG_DATA(header), sizeof came);
+                close(came);
+                into->msg_controllen = 0;
+                into->msg_flags |= MSG_CTRUNC;
+            }
+            return n;
+        });
+    CHECK(take_offer(backend.backend) == nullptr);
+    CHECK(broker.answer() ==
+          refusal(token_of(1), "the connection was not delivered: the system kept it from the backend"));
+    CHECK(statistics(backend.backend).rejected_offers == 1);
+}
+
+TEST_CASE("descriptors that are lost in the middle of an offer, where none may be, or beside others end it") {
+    const auto shortage_at = [](int nth, bool keep) {
+        return [nth, keep, calls_made = 0](int fd, msghdr *into, int flags) mutable -> ssize_t {
+            const ssize_t n = calls::recvmsg().real(fd, into, flags);
+            if (n > 0 && calls_made++ == nth) {
+                into->msg_flags |= MSG_CTRUNC;
+                into->msg_controllen = keep ? into->msg_controllen : 0;
+            }
+            return n;
+        };
+    };
+    { // in the middle: nothing was there that could have been lost, but the kernel says so
+        const Listening backend;
+        RawBroker broker(backend.path);
+        broker.send_with_descriptor(part_of(message(), 0, 20));
+        CHECK(take_offer(backend.backend) == nullptr);
+        broker.send(part_of(message(), 20, message().size()));
+        const Hooked<ssize_t(int, msghdr *, int)> hook(calls::recvmsg(), shortage_at(0, false));
+        CHECK(take_offer(backend.backend) == nullptr);
+        CHECK(broker.was_dropped());
+        CHECK(broker.client_was_closed());
+        CHECK(statistics(backend.backend).rejected_offers == 1);
+    }
+    const Listening backend; // at the start, beside one that came
+    RawBroker broker(backend.path);
+    broker.offer(token_of(1));
+    const Hooked<ssize_t(int, msghdr *, int)> hook(calls::recvmsg(), shortage_at(0, true));
+    CHECK(take_offer(backend.backend) == nullptr);
+    CHECK(broker.was_dropped());
+    CHECK(broker.client_was_closed());
+    CHECK(statistics(backend.backend).rejected_offers == 1);
+}
+
+TEST_CASE("what was switched on for a socket before the library got it comes along unnoticed") {
+    constexpr int so_inq = 84; // Linux 6.17 for Unix sockets
+    for (const int option : {so_inq, SO_TIMESTAMP, SO_TIMESTAMPNS, SO_PASSSEC}) {
+        CAPTURE(option);
+        const int on = 1;
+        const Backend backend = make_backend();
+        SocketPair pair;
+        if (setsockopt(pair.b.get(), SOL_SOCKET, option, &on, sizeof on) != 0 ||
+            setsockopt(pair.a.get(), SOL_SOCKET, option, &on, sizeof on) != 0) {
+            MESSAGE("this kernel does not know the option");
+            continue;
+        }
+        REQUIRE(rp_handoff_backend_add_connection(backend.get(), pair.b.release(), RP_HANDOFF_TRUST_CALLER) ==
+                RP_HANDOFF_OK);
+        FakeTime time;
+        const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
+        const ClientConnection client;
+        time.meanwhile = [&] { accept_and_close(take_offer(backend)); };
+        CHECK(execute(broker, request_over(pair.a.get(), client.fd.get(), issue(broker))).result ==
+              RP_HANDOFF_COMPLETED);
+        UniqueFd fd;
+        const SocketPair by_hand;
+        REQUIRE(setsockopt(by_hand.b.get(), SOL_SOCKET, option, &on, sizeof on) == 0);
+        send_message(by_hand.a.get(), {1, 2, 3}, client.fd.get(), 1);
+        CHECK(receive_by_hand(by_hand.b.get(), 3, fd) == RP_HANDOFF_OK);
+    }
 }

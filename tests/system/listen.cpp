@@ -1,8 +1,9 @@
 // The one place in the file system that a backend makes: who can reach it, what it replaces, and when it goes.
-#include <fstream>
+#include <algorithm>
 #include <sys/file.h>
 #include <thread>
 
+#include "support/descriptors.hpp"
 #include "support/process.hpp"
 #include "support/raw_broker.hpp"
 
@@ -30,16 +31,11 @@ void check_works(const Backend &backend, const std::string &path) {
     CHECK(accept_and_close(take_offer(backend)) == RP_HANDOFF_OK);
 }
 
-// Whether somebody waits for a lock of this file; proc(5), /proc/locks.
-bool is_waited_for(ino_t inode) {
-    std::ifstream locks("/proc/locks");
-    for (std::string line; std::getline(locks, line);) {
-        if (line.find("-> FLOCK") != std::string::npos &&
-            line.find(":" + std::to_string(inode) + " ") != std::string::npos) {
-            return true;
-        }
-    }
-    return false;
+// How many descriptors of this process lead to a directory.
+std::size_t descriptors_of(const std::string &directory) {
+    const Descriptors all = open_descriptors();
+    return static_cast<std::size_t>(
+        std::count_if(all.begin(), all.end(), [&](const auto &one) { return one.second == directory; }));
 }
 
 // Of this length exactly.
@@ -243,7 +239,7 @@ TEST_CASE("a listen that has to wait for another process does not hold the backe
     UniqueFd lock(open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     REQUIRE(flock(lock.get(), LOCK_EX) == 0);
     std::thread waiting([&] { CHECK(listen_at(backend, directory / "backend") == RP_HANDOFF_OK); });
-    while (!is_waited_for(status_of(directory.path()).st_ino)) {
+    while (descriptors_of(directory.path()) < 2) { // its own is the second
         std::this_thread::yield();
     }
     alarm(10); // a lock of the library's that is held meanwhile would hang this for ever

@@ -1,0 +1,98 @@
+// A program that was started without 0, 1 and 2: no descriptor that the library keeps is one of them, for what the program
+// writes "to stderr" would go there.
+#include "os/descriptor.hpp"
+#include "os/endpoint.hpp"
+#include "os/poller.hpp"
+#include "os/shared_memory.hpp"
+#include "support/process.hpp"
+#include "support/sockets.hpp"
+
+using namespace rp::test;
+namespace os = rp::handoff::os;
+using namespace rp::handoff;
+
+namespace {
+
+bool standard_numbers_are_free() {
+    for (const int fd : {0, 1, 2}) {
+        if (fcntl(fd, F_GETFD) >= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Runs `use`, whose result it keeps so long, in a process that has none of the three.
+template <class Use>
+void check_without_stdio(Use use) {
+    Child child([&](const Wire &wire) {
+        const UniqueFd err(fcntl(2, F_DUPFD_CLOEXEC, 3)); // for what a condition has to say
+        for (const int fd : {0, 1, 2}) {
+            close(fd);
+        }
+        const auto kept = use();
+        wire.say(standard_numbers_are_free() && kept ? 'y' : 'n');
+        dup2(err.get(), 2);
+    });
+    CHECK(child.hear() == 'y');
+    CHECK(child.wait() == 0);
+}
+
+} // namespace
+
+TEST_CASE("no endpoint, and nothing that it is made by, is at 0, 1 or 2") {
+    const Directory directory;
+    const std::string path = directory / "s";
+    check_without_stdio([&] {
+        Explanation why;
+        return os::Endpoint::listen(path.c_str(), why);
+    });
+}
+
+TEST_CASE("no connection that was accepted or dialled is at 0, 1 or 2") {
+    const Directory directory;
+    const std::string path = directory / "s";
+    const UniqueFd listener = listener_at(path);
+    REQUIRE(fcntl(listener.get(), F_SETFL, O_NONBLOCK) == 0);
+    SystemTime time;
+    check_without_stdio([&] { return os::dial(path.c_str(), end_of_time, time); });
+    check_without_stdio([&] { return os::dial_now(path.c_str()).socket; });
+    check_without_stdio([&] { return os::accept(listener.get()); });
+    check_without_stdio([] { return os::socket_pair(); });
+}
+
+TEST_CASE("no poller with its events, and no shared memory, is at 0, 1 or 2") {
+    check_without_stdio([] { return os::Poller::create(true); });
+    check_without_stdio([] { return os::create_shared_file(4096); });
+}
+
+TEST_CASE("a listener that was inherited as 0 is moved, and the number is free then") {
+    const Directory directory;
+    const UniqueFd listener = listener_at(directory / "s");
+    check_without_stdio([&] {
+        must(dup2(listener.get(), 0) == 0);
+        Explanation why;
+        auto endpoint = os::Endpoint::adopt(0, why);
+        must(endpoint && fcntl(0, F_GETFD) >= 0);
+        endpoint->keep();
+        return endpoint;
+    });
+}
+
+TEST_CASE("no descriptor and no pidfd that a message brings is at 0, 1 or 2") {
+    const SocketPair pair;
+    const ClientConnection client;
+    REQUIRE(os::identify_senders(pair.b.get(), true).credentials);
+    const int fds[] = {client.fd.get(), client.fd.get(), client.fd.get(), client.fd.get()};
+    std::uint8_t byte = 1;
+    const iovec piece{&byte, 1};
+    REQUIRE(os::send_many(pair.a.get(), fds, 4, &piece, 1).bytes == 1);
+    check_without_stdio([&] {
+        auto beside = std::make_unique<os::Ancillary>();
+        std::uint8_t out = 0;
+        must(os::receive_message(pair.b.get(), &out, 1, false, *beside).bytes == 1);
+        must(beside->descriptors.size() == 4);
+        must(fcntl(beside->descriptors.take().get(), F_GETFD) == FD_CLOEXEC);
+        return beside;
+    });
+}
