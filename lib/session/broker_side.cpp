@@ -123,6 +123,7 @@ void BrokerSide::join_account() noexcept {
         return;
     }
     joined_ = account_->join(channel_.peer().credentials.uid, channel_.link().socket(), channel_.peer().max_in_flight);
+    account_->sent_unqueued(2, ledger_frame_size); // the ledger's file and the answer socket
     if (!joined_) {
         channel_.end(Status::limit_descriptors, "earlier sessions of this backend have left too much unread");
     }
@@ -234,26 +235,16 @@ void BrokerSide::refused_by_kernel(int os_error, Instant now) noexcept {
     case ENOTCONN:
         channel_.end(Status::closed, "the peer closed the connection", os_error);
         return;
-    case ETOOMANYREFS: // whatever is sent: the user has too many in flight
-        fail_queued(batch_.count(), os_error, now);
-        return;
     default:
         break;
     }
-    if (batch_.count() > 1) {
+    if (batch_.count() > 1) { // one of them may be at fault
         one_by_one_ = batch_.count();
-    } else {
-        one_by_one_ -= std::min<std::size_t>(one_by_one_, 1);
-        fail_queued(1, os_error, now);
+        return;
     }
-}
-
-void BrokerSide::fail_queued(std::size_t count, int os_error, Instant now) noexcept {
+    one_by_one_ -= std::min<std::size_t>(one_by_one_, 1);
     const TransportError error{cause_of_send(os_error), os_error};
-    const Text detail = error.describe();
-    for (std::size_t n = 0; n < count && slots_.first_queued() != no_index; ++n) {
-        conclude(slots_.first_queued(), {Step::Kind::send_failed, error}, now, detail.view());
-    }
+    conclude(slots_.first_queued(), {Step::Kind::send_failed, error}, now, error.describe().view());
 }
 
 // ---- answers --------------------------------------------------------------------------------------------------------
@@ -406,6 +397,7 @@ void BrokerSide::settle_end(Instant now) noexcept {
         detail += channel_.end_reason().text.view();
     }
     end_all(Cause::session_lost, detail.view(), channel_.end_reason().os_error, now);
+    slots_.answer_all();
     discards_.add(channel_.answer_link().take_socket(), Discards::Kind::own);
     discards_.add(channel_.link().take_socket(), Discards::Kind::remains);
 }

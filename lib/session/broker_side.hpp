@@ -80,7 +80,6 @@ class BrokerSide {
     std::size_t most_now() noexcept;
     void batch_left(bool whole) noexcept;
     void refused_by_kernel(int os_error, Instant now) noexcept;
-    void fail_queued(std::size_t count, int os_error, Instant now) noexcept;
     void conclude(Index i, const Handoff::Event &event, Instant now, std::string_view detail) noexcept;
     void settle_descriptor(Slot &slot) noexcept;
     static HandoffReport report_of(const Slot &slot) noexcept;

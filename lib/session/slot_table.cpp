@@ -106,6 +106,14 @@ void SlotTable::answer(Index i) noexcept {
     free_if_over(i);
 }
 
+void SlotTable::answer_all() noexcept {
+    for (Index i = 0; i < count_ && unanswered_ > 0; ++i) {
+        if (slots_[i].phase >= Phase::sending && !slots_[i].answered) {
+            answer(i);
+        }
+    }
+}
+
 Index SlotTable::take_event() noexcept {
     const Index i = events_.first();
     if (i != no_index) {

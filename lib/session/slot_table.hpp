@@ -84,6 +84,7 @@ class SlotTable {
     // event: it is to be taken by take_event.
     void conclude(Index i, bool event) noexcept;
     void answer(Index i) noexcept; // of what has left
+    void answer_all() noexcept;    // no answer will come any more
     Index take_event() noexcept;   // of the oldest; no_index. The slot may be free already, its values still stand.
 
     // ---- in which order

@@ -100,19 +100,6 @@ TEST_CASE("a session whose making fails at any system call says so, and the desc
         CHECK(try_receive(pair.b, sized<rp_handoff_session_options>(), session) == expected);
         CHECK(open_descriptors() == before);
     };
-    {
-        const Hooked<int(int)> hook(calls::epoll_create1(), [](int) { return fails_with(EMFILE); });
-        check_failed(RP_HANDOFF_ERR_SYSTEM);
-    }
-    {
-        const Hooked<int(unsigned, int)> hook(calls::eventfd(), [](unsigned, int) { return fails_with(EMFILE); });
-        check_failed(RP_HANDOFF_ERR_SYSTEM);
-    }
-    {
-        const Hooked<int(int, int, int, epoll_event *)> hook(
-            calls::epoll_ctl(), [](int, int, int, epoll_event *) { return fails_with(EMFILE); });
-        check_failed(RP_HANDOFF_ERR_SYSTEM);
-    }
 }
 
 TEST_CASE("a dial that fails says why") {
