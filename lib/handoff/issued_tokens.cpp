@@ -2,14 +2,14 @@
 
 namespace rp::handoff {
 
-using Lock = std::lock_guard<ContendedMutex>;
+using Lock = std::lock_guard<AdaptiveMutex>;
 
 namespace {
 
 // The source may be a callback of the caller's, which may call back: it is asked with the lock given up for so long.
 class UnlockedRandom final : public RandomSource {
   public:
-    UnlockedRandom(RandomSource &random, ContendedMutex &mutex) noexcept : random_(random), mutex_(mutex) {}
+    UnlockedRandom(RandomSource &random, AdaptiveMutex &mutex) noexcept : random_(random), mutex_(mutex) {}
 
     bool fill(std::uint8_t *out, std::size_t length) noexcept override {
         mutex_.unlock();
@@ -20,7 +20,7 @@ class UnlockedRandom final : public RandomSource {
 
   private:
     RandomSource &random_;
-    ContendedMutex &mutex_;
+    AdaptiveMutex &mutex_;
 };
 
 } // namespace

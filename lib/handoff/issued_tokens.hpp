@@ -8,8 +8,8 @@
 #include <mutex>
 #include <string_view>
 
+#include "base/adaptive_mutex.hpp"
 #include "base/clock.hpp"
-#include "base/contended_mutex.hpp"
 #include "handoff/ack_registry.hpp"
 #include "handoff/outcome.hpp"
 #include "handoff/token_store.hpp"
@@ -44,7 +44,7 @@ class IssuedTokens {
     // As AckRegistry::expire; `take` is called with the lock held.
     template <class Take>
     std::size_t expire(Instant now, std::size_t max, Take take) noexcept {
-        const std::lock_guard<ContendedMutex> lock(mutex_);
+        const std::lock_guard<AdaptiveMutex> lock(mutex_);
         return acks_.expire(store_, now, max, take);
     }
 
@@ -61,7 +61,7 @@ class IssuedTokens {
     IssuedTokens(TokenStore::Config config, Duration ack_deadline, const std::shared_ptr<PendingTokens> &table) noexcept
         : store_(config, table), acks_(ack_deadline, config.max_pending, table) {}
 
-    mutable ContendedMutex mutex_;
+    mutable AdaptiveMutex mutex_;
     TokenStore store_;
     AckRegistry acks_;
 };

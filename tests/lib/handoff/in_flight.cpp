@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/allocations.hpp"
@@ -22,12 +24,17 @@ namespace {
 struct Kernel {
     std::map<int, std::uint64_t> unread;
     int questions = 0;
+    std::function<void()> meanwhile; // what another thread does as soon as the answer is known
 };
 Kernel kernel;
 
 std::uint64_t ask_kernel(int socket) noexcept {
     ++kernel.questions;
-    return kernel.unread[socket];
+    const std::uint64_t unread = kernel.unread[socket];
+    if (kernel.meanwhile) {
+        std::exchange(kernel.meanwhile, nullptr)();
+    }
+    return unread;
 }
 
 constexpr std::uint64_t message = 768; // takes one of these sessions' in this kernel
@@ -234,6 +241,7 @@ TEST_CASE("a message without descriptors is not taken for one with some while it
 
 TEST_CASE("what an ended session gives back is room for later sessions of its party, with what they had queued") {
     World world(1000);
+    const Played before(world.all, 8);
     Played first(world.all, 8);
     CHECK(first.offer(6) == 6);
     const int socket = first.socket;
@@ -253,6 +261,7 @@ TEST_CASE("what an ended session gives back is room for later sessions of its pa
     CHECK(second.send(6) == 3);
     CHECK(third.send(4) == 3);
     CHECK(world.all.count() == 12);
+    CHECK(before.offer(8) == 8); // owed nothing
 }
 
 TEST_CASE("room that an ended session gives back is counted within the limit") {
@@ -418,7 +427,7 @@ TEST_CASE("whatever many sessions hold for good, one whose answers came is found
         REQUIRE(hostile.back()->offer(2) == 2);
         hostile.back()->answer(2); // and reads nothing
     }
-    Played honest(world.all, 20, "/honest");
+    const Played honest(world.all, 40, "/honest"); // of which the limit leaves it half
     for (int i = 0; i < 500; ++i) {
         REQUIRE(honest.offer(1) == 1);
         honest.read(1);
@@ -466,6 +475,25 @@ TEST_CASE("as many of the last messages may be unread as fit into the unread mem
     CHECK(room_with(message) == 3);
     CHECK(room_with(message - 1) == 4);
     CHECK(room_with(0) == 4);
+}
+
+TEST_CASE("what leaves while the kernel is asked is not taken for read") {
+    World world(100);
+    const Played a(world.all, 8);
+    const Played b(world.all, 200, "/b");
+    CHECK(a.offer(4) == 4);
+    a.answer(4);
+    a.read(4);
+    CHECK(a.queue(4) == 4);
+    REQUIRE(a.account->room(4) == 4);
+    kernel.meanwhile = [&] { // of another thread, which holds the session's lock
+        CHECK(a.send(4) == 4);
+        a.answer(4);
+    };
+    CHECK(b.queue(200) == 100 - 4); // at the limit a is asked about
+    CHECK_FALSE(kernel.meanwhile);
+    CHECK(world.all.count() == 100);
+    CHECK(b.queue(1) == 0);
 }
 
 TEST_CASE("where nothing is known of the kernel's memory, evidence is weaker and never wrong") {

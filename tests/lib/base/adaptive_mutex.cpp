@@ -1,4 +1,4 @@
-#include "base/contended_mutex.hpp"
+#include "base/adaptive_mutex.hpp"
 
 #include <doctest/doctest.h>
 
@@ -10,13 +10,13 @@
 using namespace rp::handoff;
 
 TEST_CASE("of several threads one at a time holds the mutex") {
-    ContendedMutex mutex;
+    AdaptiveMutex mutex;
     int count = 0; // not atomic
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {
         threads.emplace_back([&] {
             for (int k = 0; k < 20'000; ++k) {
-                const std::lock_guard<ContendedMutex> lock(mutex);
+                const std::lock_guard<AdaptiveMutex> lock(mutex);
                 ++count;
             }
         });
@@ -28,14 +28,14 @@ TEST_CASE("of several threads one at a time holds the mutex") {
 }
 
 TEST_CASE("who waits for a mutex that is held for long gets it in the end, and not before") {
-    ContendedMutex mutex;
+    AdaptiveMutex mutex;
     std::atomic<bool> held{true};
     std::atomic<bool> begun{false};
     bool was_held = true;
     mutex.lock();
     std::thread waiter([&] {
         begun = true;
-        const std::lock_guard<ContendedMutex> lock(mutex);
+        const std::lock_guard<AdaptiveMutex> lock(mutex);
         was_held = held;
     });
     while (!begun) {
