@@ -88,18 +88,22 @@ TEST_CASE("an errno of receiving ends a session of either side") {
     }
 }
 
-TEST_CASE("a session whose making fails at any system call says so, and the descriptor stays the caller's") {
-    const Broker broker = make_broker();
-    const auto check_failed = [&](std::int32_t expected) {
+TEST_CASE("what a loop or a wait needs of the kernel is made when it is asked for, and its failure says so") {
+    Joined joined;
+    {
+        const Hooked<int(int)> hook(calls::epoll_create1(), [](int) { return fails_with(EMFILE); });
         SocketPair pair;
-        const Descriptors before = open_descriptors();
-        Session session;
-        errno = 0;
-        CHECK(try_open(broker, pair.a, sized<rp_handoff_session_options>(), session) == expected);
-        CHECK((expected != RP_HANDOFF_ERR_SYSTEM || errno == EMFILE));
-        CHECK(try_receive(pair.b, sized<rp_handoff_session_options>(), session) == expected);
-        CHECK(open_descriptors() == before);
-    };
+        const Session fresh = receive_over(std::move(pair.a));
+        CHECK(rp_handoff_session_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
+    }
+    {
+        const Hooked<int(unsigned, int)> hook(calls::eventfd(), [](unsigned, int) { return fails_with(EMFILE); });
+        SocketPair pair;
+        const Session fresh = receive_over(std::move(pair.a));
+        CHECK(rp_handoff_session_wait(fresh.get(), second) == RP_HANDOFF_ERR_SYSTEM);
+        CHECK(rp_handoff_session_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
+    }
+    check_hands_over(joined);
 }
 
 TEST_CASE("a dial that fails says why") {
