@@ -150,6 +150,7 @@ enum {
     RP_HANDOFF_ERR_LIMIT_SESSION = -13,     /* a session's max_in_flight is reached */
     RP_HANDOFF_ERR_LIMIT_DESCRIPTORS = -14, /* the broker's share of RLIMIT_NOFILE is in flight, over all sessions */
     RP_HANDOFF_ERR_LIMIT_BYTES = -15,       /* a session's max_queued_bytes is reached */
+    RP_HANDOFF_ERR_FORKED = -18,            /* the handle belongs to the process that forked this one */
 
     RP_HANDOFF_ERR_TOKEN_COLLISION = -20,   /* every random value that was tried is pending already */
     RP_HANDOFF_ERR_TOKEN_MISSING = -21,     /* no token was presented */

@@ -19,6 +19,7 @@ class ContendedMutex {
             wait(looks);
         }
     }
+    bool try_lock() noexcept { return !taken_.test_and_set(std::memory_order_acquire); }
     void unlock() noexcept { taken_.clear(std::memory_order_release); }
 
   private:

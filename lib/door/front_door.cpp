@@ -52,15 +52,25 @@ std::size_t FrontDoor::PeerHash::operator()(const Peer &peer) const noexcept {
     return std::hash<std::uint64_t>{}(std::uint64_t{peer.first} << 32U | peer.second) * 0x9E3779B97F4A7C15U >> 16U;
 }
 
+// What a service keeps may end with it, and that may take its time: never under the lock.
 void FrontDoor::put_service(Service service) {
     auto shared = std::make_shared<const Service>(std::move(service));
     const std::unique_lock<std::shared_mutex> lock(services_mutex_);
-    services_[shared->name] = shared;
+    services_[shared->name].swap(shared);
 }
 
 bool FrontDoor::remove_service(const std::string &name) {
+    decltype(services_)::node_type removed;
     const std::unique_lock<std::shared_mutex> lock(services_mutex_);
-    return services_.erase(name) > 0;
+    removed = services_.extract(name);
+    return !removed.empty();
+}
+
+bool FrontDoor::can_be_freed() noexcept {
+    return are_free(services_mutex_, hellos_mutex_) && broker_.can_be_freed() &&
+           std::all_of(services_.begin(), services_.end(), [](const auto &entry) {
+               return entry.second->session == nullptr || entry.second->session->can_be_freed();
+           });
 }
 
 FrontDoor::ServicePtr FrontDoor::find_service(std::string_view name) const {

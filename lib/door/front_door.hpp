@@ -58,9 +58,8 @@ class FrontDoor {
         Text detail;
     };
 
-    // The broker outlives the door.
-    FrontDoor(Broker &broker, Config config) noexcept
-        : broker_(broker), config_(config), hellos_(config.window, max_peers) {}
+    FrontDoor(std::shared_ptr<Broker> broker, Config config) noexcept
+        : kept_broker_(std::move(broker)), broker_(*kept_broker_), config_(config), hellos_(config.window, max_peers) {}
 
     void put_service(Service service); // adds, or replaces the one of that name
     bool remove_service(const std::string &name);
@@ -69,6 +68,9 @@ class FrontDoor {
 
     // Borrows the client's connection, with which nothing else may deal meanwhile.
     Visit serve(int client);
+
+    // In a forked child: whether no thread of the parent held a lock of this, or of what this keeps, at the fork.
+    bool can_be_freed() noexcept;
 
   private:
     static constexpr std::size_t max_peers = 4096;
@@ -103,6 +105,7 @@ class FrontDoor {
     void hand_off(Visit &visit, const Guest &guest, const Service &service, const Token &token,
                   Broker::Subject subject);
 
+    const std::shared_ptr<Broker> kept_broker_;
     Broker &broker_;
     const Config config_;
     mutable std::shared_mutex services_mutex_;

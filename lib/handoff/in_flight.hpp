@@ -11,6 +11,7 @@
 #include <list>
 #include <mutex>
 
+#include "base/lock_probe.hpp"
 #include "base/unique_fd.hpp"
 
 namespace rp::handoff {
@@ -35,6 +36,8 @@ class InFlight {
 
     // `count` unanswered ones are left behind in the queue of this socket.
     void leave(Place &place, UniqueFd socket, std::uint32_t count) noexcept;
+
+    bool can_be_freed() noexcept { return are_free(mutex_); } // in a forked child
 
   private:
     void collect() noexcept;

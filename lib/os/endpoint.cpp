@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "os/descriptor.hpp"
+#include "os/fork_mark.hpp"
 
 namespace rp::handoff::os {
 
@@ -184,14 +185,14 @@ Result<Endpoint> Endpoint::listen(const char *path) {
     }
     endpoint.device_ = info.st_dev;
     endpoint.inode_ = info.st_ino;
-    endpoint.owner_ = getpid();
+    endpoint.owner_ = fork_mark();
     flock(endpoint.directory_.get(), LOCK_UN);
     return endpoint;
 }
 
 Endpoint::~Endpoint() {
     struct stat info {};
-    if (socket_ && owner_ == getpid() && fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+    if (socket_ && owner_ == fork_mark() && fstatat(directory_.get(), name_.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
         info.st_dev == device_ && info.st_ino == inode_) {
         unlinkat(directory_.get(), name_.c_str(), 0);
     }

@@ -337,6 +337,10 @@ Instant BrokerSession::nearest_deadline() const noexcept {
 }
 
 void BrokerSession::on_time(Instant now) {
+    if (!broker_.has_sources()) {
+        end(Status::closed, now);
+        return;
+    }
     while (!timers_.empty() && is_due(nearest_deadline(), now)) {
         const Index i = timers_.first();
         const bool queued = slots_[i].phase == Phase::queued;

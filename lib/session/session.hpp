@@ -31,6 +31,7 @@
 #include "base/clock.hpp"
 #include "handoff/blocking.hpp"
 #include "handoff/peer_policy.hpp"
+#include "os/fork_mark.hpp"
 #include "os/poller.hpp"
 #include "session/link.hpp"
 
@@ -151,7 +152,7 @@ class Session {
     virtual bool may_block_in_read() const noexcept = 0; // nothing but its peer can make it do something
     virtual Statistics count() const noexcept = 0;
 
-    bool in_forked_child() const noexcept { return owner_ != getpid(); }
+    bool in_forked_child() const noexcept { return owner_ != os::fork_mark(); }
 
     // ---- what the sides use, all with the lock held
     Status authenticate();                      // by what came beside the present frame. ok, peer_rejected, protocol
@@ -213,7 +214,7 @@ class Session {
     void wake_sleepers() noexcept;
     bool has_outlet() const noexcept { return state_ == State::greeting || state_ == State::open; }
 
-    const pid_t owner_ = getpid();
+    const std::uint64_t owner_ = os::fork_mark();
     std::condition_variable readable_;
     bool reading_ = false;
     bool polling_ = false; // that reader waits on the poller
