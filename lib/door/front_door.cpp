@@ -80,6 +80,9 @@ FrontDoor::ServicePtr FrontDoor::find_service(std::string_view name) const {
 }
 
 FrontDoor::Visit FrontDoor::serve(int client) {
+    if (!broker_.has_sources()) {
+        return dropped(Status::closed, "the broker that gave this front door its clock was destroyed");
+    }
     TimeSource &time = broker_.time();
     const auto peer = os::peer_credentials(client);
     if (!peer) {
