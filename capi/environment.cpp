@@ -1,5 +1,6 @@
 #include "environment.hpp"
 
+#include "os/peer.hpp"
 #include "os/random.hpp"
 
 #include <atomic>
@@ -92,7 +93,7 @@ Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, 
         allowed.assign(uids, uids + count);
     }
     return PeerPolicy((flags & RP_HANDOFF_PEER_ANY_UID) != 0, (flags & RP_HANDOFF_PEER_MATCH_PID) != 0,
-                      std::move(allowed));
+                      std::move(allowed), os::overflow_ids());
 }
 
 Duration environment_timeout(const char *name, Duration fallback) noexcept {

@@ -82,7 +82,7 @@ HandoffReport Broker::refuse_to_attempt(const Token &token, const Decision &deci
     report.outcome.reason = decision.reason;
     report.outcome.cause = Cause::policy;
     report.retry_after = decision.retry_after;
-    report.detail = Text("not attempted: the policy says so");
+    report.detail = describe(decision);
     return report;
 }
 
@@ -144,6 +144,11 @@ bool Broker::revoke(const Token &token) noexcept {
     const bool was_pending = tokens_.abandon(token);
     revoked_ += was_pending ? 1 : 0;
     return was_pending;
+}
+
+void Broker::count_unattempted(Reason reason) noexcept {
+    ++fallbacks_by_owner_[static_cast<std::size_t>(Ownership::broker)];
+    ++fallbacks_by_reason_[static_cast<std::size_t>(reason)];
 }
 
 void Broker::count(const Outcome &outcome) noexcept {
