@@ -18,18 +18,26 @@ inline bool leaves(int namespaces) {
     return false;
 }
 
-// Runs body(wire) as process 1 of a pid namespace, in a child of this process's child.
+// For a Child: body(wire) as process 1 of a pid namespace. Where that is not possible the child says 's', and no more.
+template <class Body>
+auto contained(Body body) {
+    return [body](const Wire &wire) {
+        if (!leaves(CLONE_NEWPID)) {
+            wire.say('s');
+            return;
+        }
+        Child first([&](const Wire &) {
+            must(getpid() == 1);
+            body(wire);
+        });
+        must(first.wait() == 0);
+    };
+}
+
+// Runs body() as process 1 of a pid namespace, in a child of this process's child.
 template <class Body>
 void as_first_process(Body body) {
-    Child outside([&](const Wire &wire) {
-        if (leaves(CLONE_NEWPID)) {
-            Child first([&](const Wire &) {
-                must(getpid() == 1);
-                body(wire);
-            });
-            must(first.wait() == 0);
-        }
-    });
+    Child outside(contained([&body](const Wire &) { body(); }));
     CHECK(outside.wait() == 0);
 }
 

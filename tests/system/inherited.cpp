@@ -61,7 +61,7 @@ void must_work(const Directory &directory, const std::string &name) {
 } // namespace
 
 TEST_CASE("process 1 of a namespace keeps what it has when its child, which is 1 in another, destroys its copies") {
-    as_first_process([](const Wire &) {
+    as_first_process([] {
         House house;
         must(unshare(CLONE_NEWPID) == 0);
         Child child([&](const Wire &) {
