@@ -15,6 +15,7 @@ inline bool leaves(int namespaces) {
         return true;
     }
     std::printf("no namespaces here (errno %d): skipped\n", errno);
+    std::fflush(stdout); // children end by _exit
     return false;
 }
 
