@@ -14,7 +14,6 @@ namespace rp::handoff {
 namespace {
 
 using wire::RefusalCode;
-constexpr std::size_t max_reply_payload = 4096;                      // whatever a service's settings can make of it
 constexpr Duration longest_verdict = std::chrono::milliseconds(500); // so long may a client wait for its reply
 
 using Milliseconds = std::chrono::duration<std::uint64_t, std::milli>;
@@ -128,14 +127,10 @@ FrontDoor::Visit FrontDoor::serve(int client) {
 }
 
 FrontDoor::Statistics FrontDoor::statistics() const noexcept {
-    const auto visits = [this](Visit::Result result) { return visits_[static_cast<std::size_t>(result)].load(); };
-    return {visits(Visit::Result::dropped),
-            visits(Visit::Result::refused),
-            visits(Visit::Result::reconnect),
-            visits(Visit::Result::handed_off),
-            unattempted_,
-            failed_tokens_,
-            failed_offers_};
+    Statistics s{{}, {}, failed_tokens_, failed_offers_};
+    std::copy(visits_.begin(), visits_.end(), s.visits.begin());
+    std::copy(unattempted_.begin(), unattempted_.end(), s.unattempted.begin());
+    return s;
 }
 
 FrontDoor::Visit FrontDoor::receive(int client) {
@@ -244,8 +239,7 @@ Result<Token> FrontDoor::token_for(const Service &service, const Broker::Subject
         visit.unattempted = objection->reason;
         visit.retry_after = objection->retry_after;
         visit.detail = describe(*objection);
-        broker_.count_unattempted(objection->reason);
-        ++unattempted_;
+        ++unattempted_[static_cast<std::size_t>(objection->reason)];
         return Failure(Status::unsupported);
     }
     Result<Token> token = broker_.issue(service.name, 0);
@@ -316,20 +310,17 @@ void FrontDoor::hand_off_by_session(Visit &visit, const Guest &guest, const Serv
     const Broker::RecordRoom room(broker_, true);
     const wire::AckMessage ready =
         wire::encode_ack_frame({token.view(), true, {}, visit.connection_id}, wire::Kind::event);
-    std::string promise = frame_of(guest, answer);
-    std::string prologue;
-    prologue.reserve(promise.size() + ready.size); // at once: see frame_of
-    prologue.append(promise).append(reinterpret_cast<const char *>(ready.data.data()), ready.size);
-    explicit_bzero(promise.data(), promise.size());
+    const WipedString promise = frame_of(guest, answer);
+    WipedString prologue(promise.text().size() + ready.size);
+    prologue.text().append(promise.text()).append(reinterpret_cast<const char *>(ready.data.data()), ready.size);
     session::Submission submission;
     submission.fd = guest.fd;
     submission.descriptor = session::Submission::Descriptor::borrowed;
-    submission.prologue = wire::as_bytes(prologue);
+    submission.prologue = wire::as_bytes(prologue.text());
     submission.token = &token;
     submission.timeout = longest_verdict;
     submission.correlation_id = visit.connection_id;
     const Result<Broker::Report> report = service.session->execute(submission);
-    explicit_bzero(prologue.data(), prologue.size());
     if (!report) {
         offer_failed(visit, report.error());
         return;
@@ -362,26 +353,21 @@ void FrontDoor::hand_off(Visit &visit, const Guest &guest, const Service &servic
     visit.ready_delivered = os::write_all(guest.fd, ready.view(), deadline, time).status == Status::ok;
 }
 
-std::string FrontDoor::frame_of(const Guest &guest, const wire::HelloReply &reply) {
-    std::string payload;
-    payload.reserve(max_reply_payload); // at once, so that no outgrown copy of the token stays behind
-    wire::append(payload, reply);
+WipedString FrontDoor::frame_of(const Guest &guest, const wire::HelloReply &reply) {
+    WipedString payload(wire::room_for(reply));
+    wire::append(payload.text(), reply);
     wire::Frame frame;
     frame.envelope_version = wire::envelope_v1;
     frame.kind = wire::Kind::response;
     frame.payload_protocol = wire::protocol_control;
-    frame.payload = wire::as_bytes(payload);
+    frame.payload = wire::as_bytes(payload.text());
     frame.request_id = guest.request_id;
-    std::string bytes = wire::framed(frame);
-    explicit_bzero(payload.data(), payload.size());
-    return bytes;
+    return WipedString(wire::framed(frame));
 }
 
 Status FrontDoor::reply(const Guest &guest, const wire::HelloReply &reply) {
-    std::string bytes = frame_of(guest, reply);
-    const Status status = os::write_all(guest.fd, wire::as_bytes(bytes), guest.deadline, broker_.time()).status;
-    explicit_bzero(bytes.data(), bytes.size());
-    return status;
+    const WipedString bytes = frame_of(guest, reply);
+    return os::write_all(guest.fd, wire::as_bytes(bytes.text()), guest.deadline, broker_.time()).status;
 }
 
 } // namespace rp::handoff

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/counts_per_window.hpp"
+#include "base/wiped_string.hpp"
 #include "handoff/broker.hpp"
 #include "session/broker_session.hpp"
 #include "wire/hello.hpp"
@@ -61,15 +62,12 @@ class FrontDoor {
         Text detail; // why it was dropped, refused or not attempted
     };
 
-    // Visits by how they ended. Objections of the policy are counted by the broker, by reason, beside its own.
+    // Each handoff that was attempted is in the broker's. Of those that were not, each is in one of the last three.
     struct Statistics {
-        std::uint64_t dropped;
-        std::uint64_t refused;
-        std::uint64_t reconnected;
-        std::uint64_t handed_off;
-        std::uint64_t unattempted;   // of those that reconnected: by the policy's objection
-        std::uint64_t failed_tokens; // likewise: no token could be issued
-        std::uint64_t failed_offers; // likewise: session or broker did not take the handoff on
+        std::array<std::uint64_t, 5> visits;      // index: Visit::Result
+        std::array<std::uint64_t, 9> unattempted; // index: Reason, of the policy's objection
+        std::uint64_t failed_tokens;              // none could be issued
+        std::uint64_t failed_offers;              // session or broker did not take the handoff on
     };
 
     FrontDoor(std::shared_ptr<Broker> broker, Config config) noexcept
@@ -133,7 +131,7 @@ class FrontDoor {
                              std::optional<Broker::Subject> &subject, const wire::HelloReply &answer,
                              const Token &token);
     void offer_failed(Visit &visit, Status status) noexcept;
-    static std::string frame_of(const Guest &guest, const wire::HelloReply &reply);
+    static WipedString frame_of(const Guest &guest, const wire::HelloReply &reply);
     Status reply(const Guest &guest, const wire::HelloReply &reply);
     void hand_off(Visit &visit, const Guest &guest, const Service &service, const Token &token,
                   Broker::Subject subject);
@@ -146,10 +144,11 @@ class FrontDoor {
     std::mutex hellos_mutex_;
     Windows<ClientKey, ClientHash> hellos_;
 
-    std::array<std::atomic<std::uint64_t>, 5> visits_{}; // index: Visit::Result
-    std::atomic<std::uint64_t> unattempted_{0};
-    std::atomic<std::uint64_t> failed_tokens_{0};
-    std::atomic<std::uint64_t> failed_offers_{0};
+    using Counter = std::atomic<std::uint64_t>;
+    std::array<Counter, 5> visits_{};
+    std::array<Counter, 9> unattempted_{};
+    Counter failed_tokens_{0};
+    Counter failed_offers_{0};
 };
 
 } // namespace rp::handoff

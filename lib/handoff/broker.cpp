@@ -146,11 +146,6 @@ bool Broker::revoke(const Token &token) noexcept {
     return was_pending;
 }
 
-void Broker::count_unattempted(Reason reason) noexcept {
-    ++fallbacks_by_owner_[static_cast<std::size_t>(Ownership::broker)];
-    ++fallbacks_by_reason_[static_cast<std::size_t>(reason)];
-}
-
 void Broker::count(const Outcome &outcome) noexcept {
     if (outcome.completed) {
         ++completed_;

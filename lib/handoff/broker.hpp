@@ -148,9 +148,6 @@ class Broker {
 
     Statistics statistics() const noexcept;
 
-    // A handoff that the policy objected to before there was a token: it is a fallback like one that execute was asked for.
-    void count_unattempted(Reason reason) noexcept;
-
     // From now on time and random source may be dead: nothing new begins, which is told as closed.
     void lose_sources() noexcept { has_sources_ = false; }
     bool has_sources() const noexcept { return has_sources_; }

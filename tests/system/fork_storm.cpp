@@ -194,7 +194,9 @@ TEST_CASE("a child can destroy sessions, their offers and their broker, in each 
 TEST_CASE("a child can destroy a v1 backend, an offer of it and a broker beside threads that use them" *
           doctest::test_suite(not_under_valgrind)) {
     const Directory directory;
-    const Backend backend = make_backend();
+    auto options = sized<rp_handoff_backend_options>();
+    options.token_ttl_ns = 3600 * second; // a storm may take long
+    const Backend backend = make_backend(options);
     const std::string path = directory / "backend";
     REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     RawBroker held(path);

@@ -1,73 +1,11 @@
 // Tokens end with their handoff: afterwards there is none in the memory of either side, nor in what is told to anybody.
-#include <cstdio>
-#include <cstring>
-
+#include "support/memory_scan.hpp"
 #include "support/session.hpp"
 #include "support/valgrind.hpp"
 
 using namespace rp::test;
 
 namespace {
-
-constexpr std::uint8_t secret = 0x5E;
-constexpr std::size_t token_size = 16;
-constexpr std::size_t largest = 64 << 20; // a sanitizer maps more than anybody could look through
-
-// How often sixteen such bytes in a row lie in this piece of memory.
-std::size_t count_in(int memory, std::uint64_t from, std::uint64_t to) {
-    static Bytes piece(1 << 16);
-    std::size_t found = 0;
-    std::size_t run = 0;
-    while (from < to) {
-        const std::size_t wanted = std::min<std::size_t>(piece.size(), to - from);
-        const ssize_t n = pread(memory, piece.data(), wanted, static_cast<off_t>(from));
-        if (n <= 0) {
-            break;
-        }
-        for (ssize_t i = 0; i < n; ++i) {
-            run = piece[static_cast<std::size_t>(i)] == secret ? run + 1 : 0;
-            found += run == token_size ? 1 : 0;
-        }
-        from += static_cast<std::uint64_t>(n);
-    }
-    std::fill(piece.begin(), piece.end(), std::uint8_t{0});
-    return found;
-}
-
-// TSan's run-time library saves registers on the stack at every turn, whatever is in them.
-#ifdef __SANITIZE_THREAD__
-constexpr bool stack_is_clean = false;
-#else
-constexpr bool stack_is_clean = true;
-#endif
-
-std::size_t tokens_in_memory() {
-    const UniqueFd memory(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
-    REQUIRE(memory);
-    std::FILE *const maps = std::fopen("/proc/self/maps", "re");
-    REQUIRE(maps != nullptr);
-    std::size_t found = 0;
-    char line[512];
-    while (std::fgets(line, sizeof line, maps) != nullptr) {
-        unsigned long from = 0;
-        unsigned long to = 0;
-        char mode[8] = {};
-        if (std::sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 && mode[0] == 'r' && mode[1] == 'w' &&
-            to - from <= largest && (stack_is_clean || std::strstr(line, "[stack]") == nullptr)) {
-            found += count_in(memory.get(), from, to);
-        }
-    }
-    std::fclose(maps);
-    return found;
-}
-
-// What lay on the stack below is there no more; on the real one, which a sanitizer would not use for this.
-__attribute__((noinline, no_sanitize("address"))) void clear_stack() {
-    volatile char below[1 << 16];
-    for (volatile char &byte : below) {
-        byte = 0;
-    }
-}
 
 // All of whose tokens are the secret.
 struct Secretive {
@@ -82,12 +20,6 @@ struct Secretive {
     FakeRandom random;
     std::unique_ptr<Joined> joined;
 };
-
-__attribute__((noinline)) void check_gone() {
-    tokens_in_memory(); // binds the functions that it calls; the dynamic linker saves registers on the stack for that
-    clear_stack();
-    CHECK(tokens_in_memory() == 0);
-}
 
 // Hands over so that it ends in this way.
 __attribute__((noinline)) void hand_over(const Joined &joined, int how) {
@@ -125,7 +57,7 @@ TEST_CASE("of a handoff that was revoked, adopted or refused no token is left in
         CAPTURE(how);
         const Secretive side;
         hand_over(*side.joined, how);
-        check_gone();
+        check_no_token_in_memory();
     }
 }
 
@@ -137,7 +69,7 @@ TEST_CASE("of a session that ended in the middle no token is left in memory" *
         submit(side.joined->offering, client);
         process(side.joined->receiving);
     }
-    check_gone();
+    check_no_token_in_memory();
 }
 
 TEST_CASE("no detail that is told has anything of a token") {
@@ -147,4 +79,26 @@ TEST_CASE("no detail that is told has anything of a token") {
     CHECK(rp_handoff_offer_refuse(side.joined->next_offer().offer.get(), "no") == RP_HANDOFF_OK);
     const Event event = side.joined->next_outcome();
     CHECK(std::string(event.outcome.detail).find(std::string(4, static_cast<char>(secret))) == std::string::npos);
+}
+
+TEST_CASE("of a token that the caller issued, and gave to a session, only the caller's own copy is left in memory" *
+          doctest::test_suite(not_under_valgrind)) {
+    const Secretive side;
+    rp_handoff_token token = issue(side.joined->broker);
+    const auto hand_over_with_token = [&] {
+        ClientConnection client;
+        auto submission = submission_of(client.fd.get());
+        submission.flags = RP_HANDOFF_SUBMIT_TOKEN;
+        submission.token = token;
+        submit(side.joined->offering, submission);
+        client.fd.release();
+        accept_offer(side.joined->next_offer().offer);
+        CHECK(side.joined->next_outcome().ownership == RP_HANDOFF_OWNER_BACKEND);
+        rp_handoff_token_wipe(&submission.token);
+    };
+    hand_over_with_token();
+    clear_stack();
+    CHECK(tokens_in_memory() == 1);
+    rp_handoff_token_wipe(&token);
+    check_no_token_in_memory();
 }
