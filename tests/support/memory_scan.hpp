@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <pthread.h>
 
 #include "support/exchange.hpp"
 
@@ -78,6 +79,28 @@ __attribute__((noinline)) inline void check_no_token_in_memory() {
     tokens_in_memory(); // binds the functions that it calls; the dynamic linker saves registers on the stack for that
     clear_stack();
     CHECK(tokens_in_memory() == 0);
+}
+
+// Runs call() on a stack of its own; how many tokens it leaves there.
+template <class Call>
+std::size_t tokens_left_on_stack(Call call) {
+    std::vector<std::uint8_t> stack(1 << 20);
+    const auto run = [](void *argument) -> void * {
+        (*static_cast<Call *>(argument))();
+        return nullptr;
+    };
+    pthread_attr_t attributes;
+    pthread_t thread{};
+    REQUIRE(pthread_attr_init(&attributes) == 0);
+    REQUIRE(pthread_attr_setstack(&attributes, stack.data(), stack.size()) == 0);
+    REQUIRE(pthread_create(&thread, &attributes, run, &call) == 0);
+    REQUIRE(pthread_join(thread, nullptr) == 0);
+    pthread_attr_destroy(&attributes);
+    const UniqueFd memory(open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+    const auto from = reinterpret_cast<std::uintptr_t>(stack.data());
+    const std::size_t found = detail::count_in(memory.get(), from, from + stack.size());
+    explicit_bzero(stack.data(), stack.size());
+    return found;
 }
 
 } // namespace rp::test

@@ -90,7 +90,9 @@ TEST_CASE("of a token that the caller issued, and gave to a session, only the ca
         auto submission = submission_of(client.fd.get());
         submission.flags = RP_HANDOFF_SUBMIT_TOKEN;
         submission.token = token;
-        submit(side.joined->offering, submission);
+        std::int32_t submitted = 0;
+        CHECK(tokens_left_on_stack([&] { submitted = try_submit(side.joined->offering, submission); }) == 0);
+        REQUIRE(submitted == 1);
         client.fd.release();
         accept_offer(side.joined->next_offer().offer);
         CHECK(side.joined->next_outcome().ownership == RP_HANDOFF_OWNER_BACKEND);
