@@ -7,9 +7,22 @@ using namespace rp::handoff::capi;
 struct rp_handoff_backend {
     static constexpr Kind own_kind = Kind::backend;
     Handle base{own_kind};
+    std::shared_ptr<Gate> gate; // null: the clock is the library's own
     std::shared_ptr<Backend> backend;
 
-    explicit rp_handoff_backend(std::shared_ptr<Backend> b) noexcept : backend(std::move(b)) {}
+    rp_handoff_backend(std::shared_ptr<Gate> g, std::shared_ptr<Backend> b) noexcept
+        : gate(std::move(g)), backend(std::move(b)) {}
+
+    bool can_be_freed() noexcept { return backend->can_be_freed() && capi::can_be_freed(gate); }
+    void end(Ending ending) noexcept {
+        if (ending == Ending::of_copy) {
+            return;
+        }
+        backend->shutdown();
+        if (gate != nullptr) {
+            gate->close(); // offers may live on
+        }
+    }
 };
 
 namespace {
@@ -57,7 +70,8 @@ int32_t rp_handoff_backend_create(const rp_handoff_backend_options *options, rp_
             return status;
         }
         Result<Backend::Config> config = to_config(o);
-        auto time = make_time(o.now, o.wait, o.time_user_data);
+        const auto gate = make_gate(o.now);
+        auto time = make_time(o.now, o.wait, o.time_user_data, gate, ClosedClock::stopped);
         if (!config || !time) {
             return config ? time.error() : config.error();
         }
@@ -65,19 +79,13 @@ int32_t rp_handoff_backend_create(const rp_handoff_backend_options *options, rp_
         if (!backend) {
             return backend.error();
         }
-        *out_backend = new rp_handoff_backend(std::move(*backend));
+        *out_backend = new rp_handoff_backend(gate, std::move(*backend));
         return Status::ok;
     });
 }
 
 void rp_handoff_backend_destroy(rp_handoff_backend *backend) {
-    destroy(backend, [backend](bool in_child) {
-        if (in_child) {
-            return backend->backend->abandon();
-        }
-        backend->backend->shutdown();
-        return true;
-    });
+    destroy(backend);
 }
 
 int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path) {

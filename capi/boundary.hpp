@@ -10,10 +10,10 @@
 #include <new>
 #include <pthread.h>
 #include <string_view>
-#include <unistd.h>
 
 #include "base/status.hpp"
 #include "base/text.hpp"
+#include "os/fork_mark.hpp"
 #include "rp_handoff.h"
 
 namespace rp::handoff::capi {
@@ -78,22 +78,30 @@ enum class Kind : std::uint32_t {
 
 struct Handle {
     Kind kind;
-    pid_t owner; // the process that made it
+    std::uint64_t owner; // the mark of the process that made it
 
-    explicit Handle(Kind of) noexcept : kind(of), owner(getpid()) {}
-    ~Handle() { kind = Kind::dead; }
+    explicit Handle(Kind of) noexcept : kind(of), owner(os::fork_mark()) {}
+    // The compiler must not take it that nobody reads this.
+    ~Handle() { *static_cast<volatile Kind *>(&kind) = Kind::dead; }
     Handle(const Handle &) = delete;
     Handle &operator=(const Handle &) = delete;
 
-    bool in_forked_child() const noexcept { return owner != getpid(); }
+    bool in_forked_child() const noexcept { return owner != os::fork_mark(); }
 };
 
 template <class T>
-Status check_handle(const T *handle) noexcept {
+Status check_kind(const T *handle) noexcept {
     if (handle == nullptr) {
         return Status::invalid_argument;
     }
     return handle->base.kind == T::own_kind ? Status::ok : Status::wrong_handle;
+}
+
+// For every call but destroy: what a child inherited shares locks, sockets and memory with its parent's.
+template <class T>
+Status check_handle(const T *handle) noexcept {
+    const Status status = check_kind(handle);
+    return status == Status::ok && handle->base.in_forked_child() ? Status::forked : status;
 }
 
 // As guarded, for a call on a handle.
@@ -103,17 +111,30 @@ std::int32_t guarded_with(T *handle, Body body) noexcept {
     return status == Status::ok ? guarded(body) : code(status);
 }
 
-// Destroys a handle, if it is one of this kind. `farewell` is told whether this is a forked child, and answers whether
-// the handle may be freed.
-template <class T, class Farewell>
-void destroy(T *handle, Farewell farewell) noexcept {
-    if (check_handle(handle) != Status::ok) {
+enum class Ending { of_owner, of_copy };
+
+// Ends a handle, if it is one of this kind. In a forked child it is a copy, and only memory and descriptors are given back:
+// all that it stands for is the parent's. Where a thread of the parent held a lock of the handle, or of what it keeps, at the
+// fork, what that lock guards may be in the middle of a change for ever, so the copy is left alone. The fork is the only
+// time at which this can be asked: so in this process nobody takes a lock while it is.
+template <class T, class End>
+void destroy(T *handle, End end) noexcept {
+    if (check_kind(handle) != Status::ok) {
         return;
     }
     const CancellationOff off;
-    if (farewell(handle->base.in_forked_child())) {
-        delete handle;
+    if (!handle->base.in_forked_child()) {
+        end(Ending::of_owner);
+    } else if (handle->can_be_freed()) {
+        end(Ending::of_copy);
     }
+}
+template <class T>
+void destroy(T *handle) noexcept {
+    destroy(handle, [handle](Ending ending) {
+        handle->end(ending);
+        delete handle;
+    });
 }
 
 // No struct is longer, so a larger size is garbage and nobody knows what lies there. The limit is that of openat2(2).

@@ -164,18 +164,19 @@ int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options, rp_ha
             return status;
         }
         Result<Broker::Config> config = to_config(o);
-        auto time = make_time(o.now, o.wait, o.time_user_data);
+        const auto gate = make_gate(o.now, o.random);
+        auto time = make_time(o.now, o.wait, o.time_user_data, gate);
         if (!config || !time) {
             return config ? time.error() : config.error();
         }
-        *out_broker =
-            new rp_handoff_broker(std::move(*config), std::move(*time), make_random(o.random, o.random_user_data));
+        *out_broker = new rp_handoff_broker(std::make_shared<BrokerCore>(
+            std::move(*config), gate, std::move(*time), make_random(o.random, o.random_user_data, gate)));
         return Status::ok;
     });
 }
 
 void rp_handoff_broker_destroy(rp_handoff_broker *broker) {
-    destroy(broker, [](bool) { return true; });
+    destroy(broker);
 }
 
 int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_name, uint32_t backend_pid,

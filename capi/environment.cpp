@@ -1,7 +1,9 @@
 #include "environment.hpp"
 
+#include "os/peer.hpp"
 #include "os/random.hpp"
 
+#include <atomic>
 #include <charconv>
 #include <cstdlib>
 
@@ -13,19 +15,22 @@ constexpr std::uint32_t max_uids = 64;
 
 class CallbackTime final : public TimeSource {
   public:
-    CallbackTime(rp_handoff_now_fn now_fn, rp_handoff_wait_fn wait_fn, void *user_data) noexcept
-        : now_(now_fn), wait_(wait_fn), user_data_(user_data) {}
+    CallbackTime(rp_handoff_now_fn now_fn, rp_handoff_wait_fn wait_fn, void *user_data, std::shared_ptr<Gate> gate,
+                 ClosedClock closed) noexcept
+        : now_(now_fn), wait_(wait_fn), user_data_(user_data), gate_(std::move(gate)), closed_(closed) {}
 
     Instant now() noexcept override {
         std::uint64_t ns = UINT64_MAX;
-        const bool known = callback_succeeded([&] { return now_(user_data_, &ns); });
-        return known ? Instant(Duration(ns)) : end_of_time;
+        if (gate_->pass([&] { return now_(user_data_, &ns); })) {
+            last_ = ns;
+            return Instant(Duration(ns));
+        }
+        return closed_ == ClosedClock::stopped && gate_->is_closed() ? Instant(Duration(last_)) : end_of_time;
     }
 
     Wait wait(int fd, short events, Instant until) noexcept override {
         std::int32_t ready = 0;
-        const bool waited =
-            callback_succeeded([&] { return wait_(user_data_, fd, events, nanoseconds(until), &ready); });
+        const bool waited = gate_->pass([&] { return wait_(user_data_, fd, events, nanoseconds(until), &ready); });
         return waited && ready == 1 ? Wait::ready : Wait::timed_out;
     }
 
@@ -33,15 +38,19 @@ class CallbackTime final : public TimeSource {
     rp_handoff_now_fn now_;
     rp_handoff_wait_fn wait_;
     void *user_data_;
+    std::shared_ptr<Gate> gate_;
+    ClosedClock closed_;
+    std::atomic<std::uint64_t> last_{UINT64_MAX};
 };
 
 class CallbackRandom final : public RandomSource {
   public:
-    CallbackRandom(rp_handoff_random_fn random, void *user_data) noexcept : random_(random), user_data_(user_data) {}
+    CallbackRandom(rp_handoff_random_fn random, void *user_data, std::shared_ptr<Gate> gate) noexcept
+        : random_(random), user_data_(user_data), gate_(std::move(gate)) {}
 
     bool fill(std::uint8_t *out, std::size_t length) noexcept override {
         std::fill_n(out, length, unset);
-        return callback_succeeded([&] { return random_(user_data_, out, length); }) &&
+        return gate_->pass([&] { return random_(user_data_, out, length); }) &&
                std::any_of(out, out + length, [](std::uint8_t byte) { return byte != unset; });
     }
 
@@ -50,25 +59,28 @@ class CallbackRandom final : public RandomSource {
 
     rp_handoff_random_fn random_;
     void *user_data_;
+    std::shared_ptr<Gate> gate_;
 };
 
 } // namespace
 
-Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data) {
+Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data,
+                                              std::shared_ptr<Gate> gate, ClosedClock closed) {
     if ((now == nullptr) != (wait == nullptr)) {
         return Failure(Status::invalid_argument);
     }
     if (now == nullptr) {
         return std::make_unique<SystemTime>();
     }
-    return std::make_unique<CallbackTime>(now, wait, user_data);
+    return std::make_unique<CallbackTime>(now, wait, user_data, gate ? std::move(gate) : std::make_shared<Gate>(),
+                                          closed);
 }
 
-std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *user_data) {
+std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *user_data, std::shared_ptr<Gate> gate) {
     if (random == nullptr) {
         return std::make_unique<os::PooledRandom>();
     }
-    return std::make_unique<CallbackRandom>(random, user_data);
+    return std::make_unique<CallbackRandom>(random, user_data, std::move(gate));
 }
 
 Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, const std::uint32_t *uids,
@@ -81,7 +93,7 @@ Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, 
         allowed.assign(uids, uids + count);
     }
     return PeerPolicy((flags & RP_HANDOFF_PEER_ANY_UID) != 0, (flags & RP_HANDOFF_PEER_MATCH_PID) != 0,
-                      std::move(allowed));
+                      std::move(allowed), os::overflow_ids());
 }
 
 Duration environment_timeout(const char *name, Duration fallback) noexcept {

@@ -6,15 +6,23 @@
 
 #include "base/clock.hpp"
 #include "boundary.hpp"
+#include "gate.hpp"
 #include "handoff/peer_policy.hpp"
 #include "handoff/token.hpp"
 
 namespace rp::handoff::capi {
 
-// Both functions or none: invalid_argument. None: the system's clock.
-Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data);
+// What a clock of the caller's reads once its gate is closed. ended: the end of time, so that whatever waits by it gives up.
+// stopped: what it read last, so that what is left to be settled is not late.
+enum class ClosedClock { ended, stopped };
 
-std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *user_data);
+// Both functions or none: invalid_argument. None: the system's clock. No gate: it is never closed.
+Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data,
+                                              std::shared_ptr<Gate> gate = nullptr,
+                                              ClosedClock closed = ClosedClock::ended);
+
+// Once the gate is closed it fails.
+std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *user_data, std::shared_ptr<Gate> gate);
 
 // invalid_argument: unknown flags, too many user ids, or a number without a list.
 Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, const std::uint32_t *uids,

@@ -23,7 +23,10 @@ struct rp_handoff_front_door {
     Handle base{own_kind};
     FrontDoor door;
 
-    rp_handoff_front_door(Broker &broker, FrontDoor::Config config) : door(broker, config) {}
+    rp_handoff_front_door(std::shared_ptr<Broker> broker, FrontDoor::Config config) : door(std::move(broker), config) {}
+
+    bool can_be_freed() noexcept { return door.can_be_freed(); }
+    void end(Ending) noexcept {}
 };
 
 namespace {
@@ -139,13 +142,13 @@ int32_t rp_handoff_front_door_create(rp_handoff_broker *broker, const rp_handoff
         if (config.max_hello > 65536) {
             return Status::invalid_argument;
         }
-        *out_front_door = new rp_handoff_front_door(broker->broker, config);
+        *out_front_door = new rp_handoff_front_door(std::shared_ptr<Broker>(broker->core, &broker->broker), config);
         return Status::ok;
     });
 }
 
 void rp_handoff_front_door_destroy(rp_handoff_front_door *front_door) {
-    destroy(front_door, [](bool) { return true; });
+    destroy(front_door);
 }
 
 int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door, const rp_handoff_service *service) {

@@ -18,6 +18,9 @@ struct rp_handoff_listener {
     os::Endpoint endpoint;
 
     explicit rp_handoff_listener(os::Endpoint e) noexcept : endpoint(std::move(e)) {}
+
+    bool can_be_freed() noexcept { return true; } // it never changes
+    void end(Ending) noexcept {}
 };
 
 int32_t rp_handoff_listener_create(const char *path, rp_handoff_listener **out_listener) {
@@ -38,7 +41,7 @@ int32_t rp_handoff_listener_create(const char *path, rp_handoff_listener **out_l
 }
 
 void rp_handoff_listener_destroy(rp_handoff_listener *listener) {
-    destroy(listener, [](bool) { return true; });
+    destroy(listener);
 }
 
 int32_t rp_handoff_listener_fd(rp_handoff_listener *listener) {

@@ -82,21 +82,17 @@ int32_t rp_handoff_offer_refuse(rp_handoff_offer *offer, const char *text) {
 }
 
 void rp_handoff_offer_destroy(rp_handoff_offer *offer) {
-    if (check_handle(offer) != Status::ok) {
-        return;
-    }
-    if (offer->v1 != nullptr) {
-        destroy(offer, [offer](bool in_child) {
-            if (in_child) {
+    destroy(offer, [offer](Ending ending) {
+        if (offer->v1 != nullptr) {
+            if (ending == Ending::of_copy) {
                 offer->v1->abandon();
             }
-            return true;
-        });
-        return;
-    }
-    const CancellationOff off;
-    offer->base.kind = Kind::dead;
-    // This handle lives in what this keeps alive.
-    const std::shared_ptr<Received> session = std::move(offer->session);
-    session->session->release(offer->place);
+            delete offer;
+            return;
+        }
+        offer->base.kind = Kind::dead;
+        // This handle lives in what this keeps alive.
+        const std::shared_ptr<Received> session = std::move(offer->session);
+        session->session->release(offer->place);
+    });
 }

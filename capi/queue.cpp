@@ -29,6 +29,9 @@ struct rp_handoff_queue {
 
     rp_handoff_queue(std::unique_ptr<TimeSource> t, std::size_t capacity, Duration ttl)
         : time(std::move(t)), queue(capacity, ttl) {}
+
+    bool can_be_freed() noexcept { return are_free(mutex); }
+    void end(Ending) noexcept {}
 };
 
 namespace {
@@ -62,7 +65,7 @@ int32_t rp_handoff_queue_create(const rp_handoff_queue_options *options, rp_hand
 }
 
 void rp_handoff_queue_destroy(rp_handoff_queue *queue) {
-    destroy(queue, [](bool) { return true; });
+    destroy(queue);
 }
 
 int32_t rp_handoff_queue_enqueue(rp_handoff_queue *queue, int32_t fd, uint64_t user_data) {

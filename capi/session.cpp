@@ -135,6 +135,20 @@ rp_handoff_event to_event(session::Event &event, rp_handoff_session &session) no
 
 } // namespace
 
+bool rp_handoff_session::can_be_freed() noexcept {
+    return offering != nullptr ? offering->can_be_freed() && broker->can_be_freed() : received->can_be_freed();
+}
+
+void rp_handoff_session::end(Ending ending) noexcept {
+    if (ending == Ending::of_copy) {
+        return;
+    }
+    any([](auto &s) { s.shutdown(); });
+    if (received != nullptr && received->gate != nullptr) {
+        received->gate->close(); // offers may live on
+    }
+}
+
 int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
                                 rp_handoff_session **out_session) {
     return guarded_with(broker, [&] {
@@ -155,6 +169,7 @@ int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_sess
         if (!offering) {
             return offering.error();
         }
+        handle->broker = broker->core;
         handle->offering = std::move(*offering);
         *out_session = handle.release();
         return Status::ok;
@@ -171,13 +186,15 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
         if (!config) {
             return config.error();
         }
-        auto time = make_time(o.now, o.wait, o.time_user_data);
+        const auto gate = make_gate(o.now);
+        auto time = make_time(o.now, o.wait, o.time_user_data, gate, ClosedClock::stopped);
         if (!time) {
             return time.error();
         }
         Explanation why;
         auto handle = std::make_unique<rp_handoff_session>();
         handle->received = std::make_shared<Received>();
+        handle->received->gate = gate;
         handle->received->offers = std::make_unique<rp_handoff_offer[]>(config->max_in_flight);
         std::for_each_n(handle->received->offers.get(), config->max_in_flight,
                         [](rp_handoff_offer &offer) { offer.base.kind = Kind::dead; });
@@ -192,13 +209,7 @@ int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp
 }
 
 void rp_handoff_session_destroy(rp_handoff_session *session) {
-    destroy(session, [session](bool in_child) {
-        if (in_child) {
-            return session->any([](auto &s) { return s.can_be_freed(); });
-        }
-        session->any([](auto &s) { s.shutdown(); });
-        return true;
-    });
+    destroy(session);
 }
 
 int32_t rp_handoff_session_close(rp_handoff_session *session) {

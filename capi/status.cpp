@@ -17,6 +17,7 @@ static_assert(code(Status::unsupported) == RP_HANDOFF_ERR_UNSUPPORTED);
 static_assert(code(Status::no_memory) == RP_HANDOFF_ERR_NO_MEMORY);
 static_assert(code(Status::system) == RP_HANDOFF_ERR_SYSTEM);
 static_assert(code(Status::internal) == RP_HANDOFF_ERR_INTERNAL);
+static_assert(code(Status::forked) == RP_HANDOFF_ERR_FORKED);
 static_assert(code(Status::random) == RP_HANDOFF_ERR_RANDOM);
 static_assert(code(Status::limit) == RP_HANDOFF_ERR_LIMIT);
 static_assert(code(Status::timed_out) == RP_HANDOFF_ERR_TIMED_OUT);
@@ -116,6 +117,7 @@ constexpr StatusText texts[] = {
     {Status::limit_session, "the session has as many handoffs in flight as it may"},
     {Status::limit_descriptors, "the broker has as many descriptors in flight as it may"},
     {Status::limit_bytes, "the session has as many bytes queued as it may"},
+    {Status::forked, "the handle belongs to the process that forked this one"},
     {Status::empty_handoff, "no samples of handoffs"},
     {Status::empty_fallback, "no samples of fallbacks"},
     {Status::p50_not_faster, "the median handoff is not faster"},

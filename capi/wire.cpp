@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/text.hpp"
+#include "base/wiped_string.hpp"
 #include "environment.hpp"
 #include "os/descriptor.hpp"
 #include "os/stream.hpp"
@@ -18,6 +19,8 @@ static_assert(RP_HANDOFF_PROTOCOL_HANDOFF == wire::protocol_handoff);
 
 namespace {
 
+constexpr std::size_t room_for_numbers = 64; // and keys, of offers and answers
+
 bool is_ack_kind(std::int32_t kind) noexcept {
     return kind == RP_HANDOFF_KIND_RESPONSE || kind == RP_HANDOFF_KIND_EVENT;
 }
@@ -31,7 +34,8 @@ Status capi::put_frame(const wire::Frame &frame, std::uint8_t *out, std::size_t 
     if (frame.payload.size() > wire::max_body) {
         return Status::frame_too_large;
     }
-    const std::string bytes = wire::framed(frame);
+    const WipedString framed(wire::framed(frame));
+    const std::string &bytes = framed.text();
     if (bytes.size() > wire::header_size + wire::max_body) {
         return Status::frame_too_large;
     }
@@ -117,10 +121,10 @@ int32_t rp_handoff_wire_encode_offer(const rp_handoff_wire_offer *offer, uint8_t
         if (valid != Status::ok) {
             return valid;
         }
-        std::string payload;
-        wire::append(payload, core);
-        return put_payload(payload, wire::Kind::request, wire::protocol_handoff, core.correlation_id, out, capacity,
-                           out_length);
+        WipedString payload(o.token_length + o.service_name_length + room_for_numbers);
+        wire::append(payload.text(), core);
+        return put_payload(payload.text(), wire::Kind::request, wire::protocol_handoff, core.correlation_id, out,
+                           capacity, out_length);
     });
 }
 
@@ -140,10 +144,10 @@ int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack, int32_t kind,
         if (valid != Status::ok) {
             return valid;
         }
-        std::string payload;
-        wire::append(payload, core);
-        return put_payload(payload, static_cast<wire::Kind>(kind), wire::protocol_handoff, core.correlation_id, out,
-                           capacity, out_length);
+        WipedString payload(a.token_length + a.error_detail_length + room_for_numbers);
+        wire::append(payload.text(), core);
+        return put_payload(payload.text(), static_cast<wire::Kind>(kind), wire::protocol_handoff, core.correlation_id,
+                           out, capacity, out_length);
     });
 }
 

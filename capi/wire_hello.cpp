@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/text.hpp"
+#include "base/wiped_string.hpp"
 #include "boundary.hpp"
 #include "wire_frames.hpp"
 
@@ -149,10 +150,11 @@ int32_t rp_handoff_wire_encode_reply(const rp_handoff_wire_reply *reply, uint64_
         if (valid != Status::ok) {
             return valid;
         }
-        std::string payload;
-        wire::append(payload, to_core(r));
-        return put_payload(payload, wire::Kind::response, wire::protocol_control, frame_request_id, out, capacity,
-                           out_length);
+        const wire::HelloReply core = to_core(r);
+        WipedString payload(wire::room_for(core));
+        wire::append(payload.text(), core);
+        return put_payload(payload.text(), wire::Kind::response, wire::protocol_control, frame_request_id, out,
+                           capacity, out_length);
     });
 }
 

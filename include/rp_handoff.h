@@ -58,7 +58,7 @@
  *   A call that can fail returns int32_t: 0 or positive is success, a negative RP_HANDOFF_ERR_ value is not. Out
  *   parameters come last and are untouched on failure. RP_HANDOFF_ERR_SYSTEM leaves the cause in errno. The library
  *   writes nothing to standard output or standard error, raises no signal (MSG_NOSIGNAL), never aborts on bad input,
- *   lets no C++ exception out, starts no thread and keeps no global state.
+ *   lets no C++ exception out, starts no thread and keeps no global state but the mark of the process (see FORK).
  *
  * STRUCTS
  *
@@ -79,8 +79,10 @@
  *   A handle may be used by several threads at once, except that its destroy must be the last call on it. Locks are
  *   held for short computations only, never during a system call that can wait nor while a callback of yours runs; so
  *   execute and next_offer may run in many threads side by side. After fork(2) a child may only destroy the handles it
- *   inherited, which then closes its copies of descriptors and touches nothing that the parent uses. (If another thread
- *   was in a call on a session at the fork, its copies stay open.) System calls interrupted by a signal are repeated
+ *   inherited, which then closes its copies of descriptors and touches nothing that the parent uses; every other call
+ *   answers RP_HANDOFF_ERR_FORKED. (If another thread was in a call on a handle, or on one that it uses, at the fork,
+ *   destroy leaves the child's copy alone: its memory and descriptors stay until the child ends.) A fork is known by a
+ *   mark of the process, not by its id, which namespaces repeat. System calls interrupted by a signal are repeated
  *   until the deadline, and pthread_cancel(3) takes effect only after a call returned. Only rp_handoff_backend_stop is
  *   async-signal-safe.
  *
@@ -90,6 +92,12 @@
  *   back into this API, but not destroy the handle in use. It succeeds only by returning exactly
  *   RP_HANDOFF_CALLBACK_OK *and* filling in its results, which are set to failure before it is called: a callback
  *   across a foreign-function boundary that raised returns garbage, and garbage is never taken for success.
+ *
+ *   Handles may be destroyed in any order: each keeps what it needs of others. Once a destroy has returned, no callback
+ *   that was given to that handle runs any more. If another thread is in one, because a session asks its broker's clock,
+ *   destroy waits until it has left; so end waits without limit before. A session or front door whose broker had a clock
+ *   or random source of yours settles what is in flight, then ends (ERR_CLOSED), once that broker is destroyed; without
+ *   such callbacks it goes on.
  *
  * SECURITY
  *
@@ -150,6 +158,7 @@ enum {
     RP_HANDOFF_ERR_LIMIT_SESSION = -13,     /* a session's max_in_flight is reached */
     RP_HANDOFF_ERR_LIMIT_DESCRIPTORS = -14, /* the broker's share of RLIMIT_NOFILE is in flight, over all sessions */
     RP_HANDOFF_ERR_LIMIT_BYTES = -15,       /* a session's max_queued_bytes is reached */
+    RP_HANDOFF_ERR_FORKED = -18,            /* the handle belongs to the process that forked this one */
 
     RP_HANDOFF_ERR_TOKEN_COLLISION = -20,   /* every random value that was tried is pending already */
     RP_HANDOFF_ERR_TOKEN_MISSING = -21,     /* no token was presented */
@@ -246,7 +255,11 @@ typedef int32_t (*rp_handoff_random_fn)(void *user_data, uint8_t *out, size_t le
 
 /* Whom to talk to. By default a peer must have this process's effective user id. `peer_uids` names the allowed user
  * ids instead (so include your own if it is to stay allowed). What the kernel reports of a path endpoint is the process
- * that called listen(2) and, on the listening side, the process that connected. */
+ * that called listen(2) and, on the listening side, the process that connected. The user decides. A process in another
+ * pid namespace has the pid 0, which is unknown, and does not match a pid that is required. A user whom this process's
+ * user namespace does not map comes with the overflow uid (/proc/sys/kernel/overflowuid, as a rule 65534), which stands for
+ * nobody: it is rejected, also if this process has it itself, unless `peer_uids` lists it, and then it stands for all of
+ * them. Where every user is mapped that uid is one like others. */
 enum {
     RP_HANDOFF_PEER_ANY_UID = 1u << 0,  /* anyone who can reach the socket */
     RP_HANDOFF_PEER_MATCH_PID = 1u << 1 /* broker: the process that listens there must have the pid that the token
@@ -294,8 +307,8 @@ typedef struct rp_handoff_broker_options {
 RP_HANDOFF_API int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options,
                                                 rp_handoff_broker **out_broker);
 
-/* Wipes and revokes all that is pending. Closes the sockets, kept to count what lies in them, of sessions that ended
- * with offers unread; a broker holds no others between calls. */
+/* Wipes and revokes all that is pending, once no session or front door of it is left. Closes the sockets, kept to count
+ * what lies in them, of sessions that ended with offers unread; a broker holds no others between calls. */
 RP_HANDOFF_API void rp_handoff_broker_destroy(rp_handoff_broker *broker);
 
 /* Issues a token for one handoff and registers the acknowledgement it awaits: its deadline starts now. `service_name`
@@ -877,7 +890,7 @@ typedef struct rp_handoff_session_options {
 /* Begins a session as the broker, without waiting: dials the path or TAKES ON SUCCESS the descriptor. Submits are
  * accepted at once and sent when the hellos are through, which the event OPENED tells; if it does not come to that,
  * the event CLOSED. Uses `broker` for tokens, time, bounds and counters, but neither its peer settings (those of these
- * options count) nor its policy; it has to be destroyed later than this.
+ * options count) nor its policy; either may be destroyed first.
  * ERR_UNAVAILABLE (nobody listens there), ERR_CLOSED (who was connected has gone), ERR_PEER_REJECTED, ERR_PATH_INVALID,
  * ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_SYSTEM. */
 RP_HANDOFF_API int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
@@ -1261,13 +1274,14 @@ typedef struct rp_handoff_front_door_options {
     uint32_t max_hello_bytes;   /* default 65536, at most 65536 */
     uint64_t hello_timeout_ns;  /* for reading the Hello and writing the reply together, and again for writing the ready
                                       frame; default 30 s, or RUNNING_PROCESS_BROKER_HELLO_TIMEOUT_MS of the environment */
-    uint32_t max_hellos;        /* of one client process, in a window; default 1000 */
+    uint32_t max_hellos;        /* of one client process, in a window; default 1000. Processes whose pid is not visible
+                                      from here are told apart on Linux 6.9 or later, and count together before, by user */
     uint32_t reserved;          /* 0 */
     uint64_t hello_window_ns;   /* default 1 s */
     uint64_t pressure_retry_ns; /* told to clients that are refused for descriptor pressure; default 1 s */
 } rp_handoff_front_door_options;
 
-/* Uses `broker`, which has to be destroyed later than this. */
+/* Uses `broker`; either may be destroyed first. */
 RP_HANDOFF_API int32_t rp_handoff_front_door_create(rp_handoff_broker *broker,
                                                     const rp_handoff_front_door_options *options,
                                                     rp_handoff_front_door **out_front_door);

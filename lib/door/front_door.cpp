@@ -14,7 +14,6 @@ namespace rp::handoff {
 namespace {
 
 using wire::RefusalCode;
-constexpr std::size_t max_reply_payload = 4096;                      // whatever a service's settings can make of it
 constexpr Duration longest_verdict = std::chrono::milliseconds(500); // so long may a client wait for its reply
 
 using Milliseconds = std::chrono::duration<std::uint64_t, std::milli>;
@@ -24,6 +23,26 @@ FrontDoor::Visit dropped(Status status, std::string_view detail) noexcept {
     visit.status = status;
     visit.detail = Text(detail);
     return visit;
+}
+
+std::string_view failure_text(Status status) noexcept {
+    switch (status) {
+    case Status::closed:
+        return "the session with the backend has ended";
+    case Status::limit_session:
+        return "the session has as many handoffs in flight as it may";
+    case Status::limit_descriptors:
+        return "the broker has as many descriptors in flight as it may";
+    case Status::limit_bytes:
+        return "the session has as many bytes queued as it may";
+    case Status::unavailable:
+        return "the session with the backend is not open yet";
+    case Status::token_expired:
+    case Status::token_not_pending:
+        return "the token ended before it was used";
+    default:
+        return "the backend's session does not take it";
+    }
 }
 
 // A token that was issued and whose handoff did not come about is revoked.
@@ -48,19 +67,51 @@ class Revocable {
 
 } // namespace
 
-std::size_t FrontDoor::PeerHash::operator()(const Peer &peer) const noexcept {
-    return std::hash<std::uint64_t>{}(std::uint64_t{peer.first} << 32U | peer.second) * 0x9E3779B97F4A7C15U >> 16U;
+std::size_t FrontDoor::ClientHash::operator()(const ClientKey &key) const noexcept {
+    return ((std::uint64_t{key.uid} << 32U) ^ key.process ^ (key.is_pid ? 0U : 1U)) * 0x9E3779B97F4A7C15U >> 16U;
 }
 
+FrontDoor::ClientKey FrontDoor::Guest::key() const noexcept {
+    if (peer.pid != 0) {
+        return {peer.uid, true, peer.pid};
+    }
+    const auto pidfd = os::peer_pidfd(fd);
+    return {peer.uid, false, pidfd ? os::number_of_process(pidfd->get()) : 0};
+}
+
+// What a client says of itself is never authority, but it must not contradict the kernel. It says what getpid(2) tells it,
+// which in a pid namespace of its own is not what the kernel says here. 0: either does not know.
+bool FrontDoor::Guest::contradicts(std::uint32_t claimed_pid) const noexcept {
+    if (claimed_pid == 0 || peer.pid == 0 || claimed_pid == peer.pid) {
+        return false;
+    }
+    auto pidfd = os::peer_pidfd(fd);
+    if (!pidfd) {
+        pidfd = os::pidfd_of(peer.pid);
+    }
+    const std::uint32_t own = pidfd ? os::pid_in_own_namespace(pidfd->get()) : 0;
+    return own != 0 && claimed_pid != own;
+}
+
+// What a service keeps may end with it, and that may take its time: never under the lock.
 void FrontDoor::put_service(Service service) {
     auto shared = std::make_shared<const Service>(std::move(service));
     const std::unique_lock<std::shared_mutex> lock(services_mutex_);
-    services_[shared->name] = shared;
+    services_[shared->name].swap(shared);
 }
 
 bool FrontDoor::remove_service(const std::string &name) {
+    decltype(services_)::node_type removed;
     const std::unique_lock<std::shared_mutex> lock(services_mutex_);
-    return services_.erase(name) > 0;
+    removed = services_.extract(name);
+    return !removed.empty();
+}
+
+bool FrontDoor::can_be_freed() noexcept {
+    return are_free(services_mutex_, hellos_mutex_) && broker_.can_be_freed() &&
+           std::all_of(services_.begin(), services_.end(), [](const auto &entry) {
+               return entry.second->session == nullptr || entry.second->session->can_be_freed();
+           });
 }
 
 FrontDoor::ServicePtr FrontDoor::find_service(std::string_view name) const {
@@ -70,6 +121,22 @@ FrontDoor::ServicePtr FrontDoor::find_service(std::string_view name) const {
 }
 
 FrontDoor::Visit FrontDoor::serve(int client) {
+    Visit visit = receive(client);
+    ++visits_[static_cast<std::size_t>(visit.result)];
+    return visit;
+}
+
+FrontDoor::Statistics FrontDoor::statistics() const noexcept {
+    Statistics s{{}, {}, failed_tokens_, failed_offers_};
+    std::copy(visits_.begin(), visits_.end(), s.visits.begin());
+    std::copy(unattempted_.begin(), unattempted_.end(), s.unattempted.begin());
+    return s;
+}
+
+FrontDoor::Visit FrontDoor::receive(int client) {
+    if (!broker_.has_sources()) {
+        return dropped(Status::closed, "the broker that gave this front door its clock was destroyed");
+    }
     TimeSource &time = broker_.time();
     const auto peer = os::peer_credentials(client);
     if (!peer) {
@@ -89,9 +156,9 @@ FrontDoor::Visit FrontDoor::serve(int client) {
     const auto error = wire::validate_envelope(*frame, wire::Kind::request, wire::protocol_control);
     if (error != wire::EnvelopeError::none) {
         const bool protocol = error == wire::EnvelopeError::payload_protocol;
-        return refuse(guest,
-                      {RefusalCode::unspecified, protocol ? "payload_protocol is not control"
-                                                          : wire::envelope_error_text(error, wire::Kind::request)});
+        return refuse(
+            guest, {RefusalCode::unspecified, Text(protocol ? "payload_protocol is not control"
+                                                            : wire::envelope_error_text(error, wire::Kind::request))});
     }
     const Result<wire::Hello> hello = wire::decode_hello(frame->payload);
     if (!hello) {
@@ -108,49 +175,50 @@ FrontDoor::Visit FrontDoor::serve(int client) {
 // services there are.
 std::optional<FrontDoor::Refusal> FrontDoor::object(const Guest &guest, const wire::Hello &hello,
                                                     const Service *service) {
-    // What a client says of itself is never authority, but it must not contradict the kernel. 0: either does not know.
-    if (guest.peer.pid != 0 && hello.peer_pid != 0 && hello.peer_pid != guest.peer.pid) {
-        return Refusal{RefusalCode::peer_rejected, "the claimed pid is not the client's"};
+    if (guest.contradicts(hello.peer_pid)) {
+        return Refusal{RefusalCode::peer_rejected, Text("the claimed pid is not the client's")};
     }
     if (hello.client_min_protocol > wire::negotiated_protocol ||
         hello.client_max_protocol < wire::negotiated_protocol) {
-        return Refusal{RefusalCode::version_unsupported, "no common protocol version"};
+        return Refusal{RefusalCode::version_unsupported, Text("no common protocol version")};
     }
     if (auto limit = over_limit(guest)) {
         return limit;
     }
     if (broker_.pressure().is_demoted()) {
         broker_.pressure().count_refusal();
-        return Refusal{RefusalCode::fd_pressure, "the broker is short of descriptors", config_.pressure_retry};
+        return Refusal{RefusalCode::fd_pressure, Text("the broker is short of descriptors"), config_.pressure_retry};
     }
     if (service == nullptr) {
-        return Refusal{RefusalCode::service_unknown, "unknown service"};
+        return Refusal{RefusalCode::service_unknown, Text("unknown service")};
     }
-    if (service->clients.check(guest.peer, 0) != Cause::none) {
-        return Refusal{RefusalCode::peer_rejected, "the client is not an allowed peer"};
+    if (const PeerRule rule = service->clients.judge(guest.peer, {}); rule != PeerRule::none) {
+        Text reason("the client is not an allowed peer: ");
+        reason += service->clients.explain(rule, guest.peer, {}).view();
+        return Refusal{RefusalCode::peer_rejected, reason};
     }
     const auto &allowed = service->allowed_versions;
     if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), hello.wanted_version) == allowed.end()) {
-        return Refusal{RefusalCode::version_blocked, "the wanted version is not allowed"};
+        return Refusal{RefusalCode::version_blocked, Text("the wanted version is not allowed")};
     }
     return std::nullopt;
 }
 
 std::optional<FrontDoor::Refusal> FrontDoor::over_limit(const Guest &guest) {
-    const Peer peer(guest.peer.uid, guest.peer.pid);
+    const ClientKey client = guest.key();
     const Instant now = broker_.time().now();
     const std::lock_guard<std::mutex> lock(hellos_mutex_);
-    if (hellos_.count(peer, now) >= config_.hellos_per_window) {
-        return Refusal{RefusalCode::rate_limited, "too many Hellos", hellos_.remaining(peer, now)};
+    if (hellos_.count(client, now) >= config_.hellos_per_window) {
+        return Refusal{RefusalCode::rate_limited, Text("too many Hellos"), hellos_.remaining(client, now)};
     }
-    hellos_.add(peer, config_.hellos_per_window, now);
+    hellos_.add(client, config_.hellos_per_window, now);
     return std::nullopt;
 }
 
 FrontDoor::Visit FrontDoor::refuse(const Guest &guest, const Refusal &refusal) {
     wire::HelloReply answer;
     answer.refused.emplace();
-    answer.refused->reason = refusal.reason;
+    answer.refused->reason = refusal.reason.view();
     answer.refused->code = refusal.code;
     answer.refused->daemon_min_protocol = wire::negotiated_protocol;
     answer.refused->daemon_max_protocol = wire::negotiated_protocol;
@@ -161,8 +229,26 @@ FrontDoor::Visit FrontDoor::refuse(const Guest &guest, const Refusal &refusal) {
     Visit visit;
     visit.result = Visit::Result::refused;
     visit.code = refusal.code;
-    visit.detail = Text(refusal.reason);
+    visit.detail = refusal.reason;
     return visit;
+}
+
+// For a handoff that is to be attempted. Otherwise the visit tells why not.
+Result<Token> FrontDoor::token_for(const Service &service, const Broker::Subject &subject, Visit &visit) {
+    if (const std::optional<Decision> objection = broker_.objection(subject)) {
+        visit.unattempted = objection->reason;
+        visit.retry_after = objection->retry_after;
+        visit.detail = describe(*objection);
+        ++unattempted_[static_cast<std::size_t>(objection->reason)];
+        return Failure(Status::unsupported);
+    }
+    Result<Token> token = broker_.issue(service.name, 0);
+    if (!token) {
+        visit.status = token.error();
+        visit.detail = Text("not attempted: no token could be issued");
+        ++failed_tokens_;
+    }
+    return token;
 }
 
 FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hello, const Service &service) {
@@ -173,8 +259,7 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
     subject->inputs.service_enabled =
         service.handoff_enabled && (service.session != nullptr || !service.handoff_endpoint.empty());
     subject->inputs.adopted_backend = service.adopted_backend;
-    const bool attempt = !broker_.objection(*subject);
-    const Revocable token(broker_, attempt ? broker_.issue(service.name, 0) : Failure(Status::unsupported));
+    const Revocable token(broker_, token_for(service, *subject, visit));
 
     wire::HelloReply answer;
     answer.negotiated.emplace();
@@ -210,6 +295,14 @@ FrontDoor::Visit FrontDoor::negotiate(const Guest &guest, const wire::Hello &hel
     return visit;
 }
 
+// Nothing was sent.
+void FrontDoor::offer_failed(Visit &visit, Status status) noexcept {
+    visit.status = status;
+    visit.detail = Text("not attempted: ");
+    visit.detail += failure_text(status);
+    ++failed_offers_;
+}
+
 // The backend writes reply and ready frame, or nobody has written anything yet.
 void FrontDoor::hand_off_by_session(Visit &visit, const Guest &guest, const Service &service,
                                     std::optional<Broker::Subject> &subject, const wire::HelloReply &answer,
@@ -217,23 +310,20 @@ void FrontDoor::hand_off_by_session(Visit &visit, const Guest &guest, const Serv
     const Broker::RecordRoom room(broker_, true);
     const wire::AckMessage ready =
         wire::encode_ack_frame({token.view(), true, {}, visit.connection_id}, wire::Kind::event);
-    std::string promise = frame_of(guest, answer);
-    std::string prologue;
-    prologue.reserve(promise.size() + ready.size); // at once: see frame_of
-    prologue.append(promise).append(reinterpret_cast<const char *>(ready.data.data()), ready.size);
-    explicit_bzero(promise.data(), promise.size());
+    const WipedString promise = frame_of(guest, answer);
+    WipedString prologue(promise.text().size() + ready.size);
+    prologue.text().append(promise.text()).append(reinterpret_cast<const char *>(ready.data.data()), ready.size);
     session::Submission submission;
     submission.fd = guest.fd;
     submission.descriptor = session::Submission::Descriptor::borrowed;
-    submission.prologue = wire::as_bytes(prologue);
+    submission.prologue = wire::as_bytes(prologue.text());
     submission.token = &token;
     submission.timeout = longest_verdict;
     submission.correlation_id = visit.connection_id;
     Explanation why;
     const Result<Broker::Report> report = service.session->execute(submission, why);
-    explicit_bzero(prologue.data(), prologue.size());
     if (!report) {
-        visit.status = report.error(); // nothing was sent
+        offer_failed(visit, report.error());
         return;
     }
     visit.handoff = *report;
@@ -249,7 +339,7 @@ void FrontDoor::hand_off(Visit &visit, const Guest &guest, const Service &servic
     Result<Broker::Report> report = execute_v1(broker_, {guest.fd, token, service.handoff_endpoint.c_str(), -1, false,
                                                          visit.connection_id, nullptr, nullptr, std::move(subject)});
     if (!report) {
-        visit.status = report.error(); // the token ended in between: nothing was sent
+        offer_failed(visit, report.error()); // the token ended in between
         return;
     }
     visit.handoff = *report;
@@ -264,26 +354,21 @@ void FrontDoor::hand_off(Visit &visit, const Guest &guest, const Service &servic
     visit.ready_delivered = os::write_all(guest.fd, ready.view(), deadline, time).status == Status::ok;
 }
 
-std::string FrontDoor::frame_of(const Guest &guest, const wire::HelloReply &reply) {
-    std::string payload;
-    payload.reserve(max_reply_payload); // at once, so that no outgrown copy of the token stays behind
-    wire::append(payload, reply);
+WipedString FrontDoor::frame_of(const Guest &guest, const wire::HelloReply &reply) {
+    WipedString payload(wire::room_for(reply));
+    wire::append(payload.text(), reply);
     wire::Frame frame;
     frame.envelope_version = wire::envelope_v1;
     frame.kind = wire::Kind::response;
     frame.payload_protocol = wire::protocol_control;
-    frame.payload = wire::as_bytes(payload);
+    frame.payload = wire::as_bytes(payload.text());
     frame.request_id = guest.request_id;
-    std::string bytes = wire::framed(frame);
-    explicit_bzero(payload.data(), payload.size());
-    return bytes;
+    return WipedString(wire::framed(frame));
 }
 
 Status FrontDoor::reply(const Guest &guest, const wire::HelloReply &reply) {
-    std::string bytes = frame_of(guest, reply);
-    const Status status = os::write_all(guest.fd, wire::as_bytes(bytes), guest.deadline, broker_.time()).status;
-    explicit_bzero(bytes.data(), bytes.size());
-    return status;
+    const WipedString bytes = frame_of(guest, reply);
+    return os::write_all(guest.fd, wire::as_bytes(bytes.text()), guest.deadline, broker_.time()).status;
 }
 
 } // namespace rp::handoff

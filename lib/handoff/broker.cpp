@@ -3,6 +3,9 @@
 namespace rp::handoff {
 
 Result<Token> Broker::issue(std::string_view service_name, std::uint32_t backend_pid) {
+    if (!has_sources_) {
+        return Failure(Status::closed);
+    }
     Result<Token> token = tokens_.issue(service_name, backend_pid, time_.now(), random_);
     if (token) {
         ++issued_;
@@ -29,6 +32,9 @@ Broker::RecordRoom::~RecordRoom() {
 
 Result<Broker::Lease> Broker::lease(std::string_view service_name, std::uint32_t backend_pid, const Token *token,
                                     Instant now) {
+    if (!has_sources_) {
+        return Failure(Status::closed);
+    }
     if (token == nullptr) {
         const Result<Token> issued = tokens_.issue(service_name, backend_pid, now, random_, true);
         if (!issued) {
@@ -76,7 +82,7 @@ HandoffReport Broker::refuse_to_attempt(const Token &token, const Decision &deci
     report.outcome.reason = decision.reason;
     report.outcome.cause = Cause::policy;
     report.retry_after = decision.retry_after;
-    report.detail = Text("not attempted: the policy says so");
+    report.detail = describe(decision);
     return report;
 }
 

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/clock.hpp"
+#include "base/lock_probe.hpp"
 #include "handoff/blocking.hpp"
 #include "handoff/in_flight.hpp"
 #include "handoff/issued_tokens.hpp"
@@ -147,6 +148,16 @@ class Broker {
 
     Statistics statistics() const noexcept;
 
+    // From now on time and random source may be dead: nothing new begins, which is told as closed.
+    void lose_sources() noexcept { has_sources_ = false; }
+    bool has_sources() const noexcept { return has_sources_; }
+
+    // In a forked child: whether no thread of the parent held a lock of this at the fork.
+    bool can_be_freed() noexcept {
+        return are_free(policy_mutex_) && tokens_.can_be_freed() && pressure_.can_be_freed() &&
+               in_flight_.can_be_freed();
+    }
+
     void record(std::optional<Subject> &subject, const Outcome &outcome) noexcept;
 
   private:
@@ -164,6 +175,7 @@ class Broker {
     std::size_t recorders_ = 0; // executes under way that will record
     PressureGuard pressure_;
     InFlight in_flight_;
+    std::atomic<bool> has_sources_{true};
     Counter next_correlation_id_{1};
     Counter issued_{0};
     Counter completed_{0};

@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/lock_probe.hpp"
 #include "base/message_memory.hpp"
 #include "base/round_robin.hpp"
 #include "base/unique_fd.hpp"
@@ -67,6 +68,7 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     // what was in it received and closed: a peer that sent its own end would be kept alive by our queue, and what it did
     // not read with it. Always called before the last owner lets go, except in a forked child, where it is not called.
     void leave(UniqueFd socket) noexcept;
+
 
   private:
     friend InFlight;
@@ -164,6 +166,8 @@ class InFlight {
     // tells. allowance: the session's max_in_flight. Throws std::bad_alloc, and nothing else here does. This outlives its
     // accounts.
     std::shared_ptr<Account> open(std::string_view path, std::uint32_t allowance);
+
+    bool can_be_freed() noexcept { return are_free(mutex_); } // in a forked child
 
     // What is counted. Never less than what lies in the queues; more by what was taken and not asked about yet.
     std::uint64_t count() const noexcept { return count_.load(std::memory_order_relaxed); }

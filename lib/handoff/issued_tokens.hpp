@@ -10,6 +10,7 @@
 
 #include "base/adaptive_mutex.hpp"
 #include "base/clock.hpp"
+#include "base/lock_probe.hpp"
 #include "handoff/ack_registry.hpp"
 #include "handoff/outcome.hpp"
 #include "handoff/token_store.hpp"
@@ -56,6 +57,8 @@ class IssuedTokens {
         std::size_t acks;
     };
     Counts counts() const noexcept;
+
+    bool can_be_freed() noexcept { return are_free(mutex_); } // in a forked child
 
   private:
     IssuedTokens(TokenStore::Config config, Duration ack_deadline, const std::shared_ptr<PendingTokens> &table) noexcept

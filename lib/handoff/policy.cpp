@@ -33,6 +33,35 @@ std::string BackendKey::instance_id(Instance instance, std::string_view name) {
     }
 }
 
+Text describe(const Decision &objection) noexcept {
+    Text text("not attempted: ");
+    switch (objection.reason) {
+    case Reason::client_unsupported:
+        text += "the client does not say that it keeps a connection that is handed over";
+        break;
+    case Reason::service_policy_disabled:
+        text += "handoffs are switched off for this service, or nobody takes them";
+        break;
+    case Reason::fd_pressure_disabled:
+        text += "the broker is short of descriptors";
+        break;
+    case Reason::adopted_backend:
+        text += "the backend comes from an earlier broker";
+        break;
+    case Reason::failed_attempt_rate_limited:
+        text += "this backend failed too often";
+        if (objection.retry_after) {
+            const auto left =
+                std::chrono::ceil<std::chrono::duration<std::int64_t, std::milli>>(*objection.retry_after);
+            ((text += "; again in ") += left.count()) += " ms";
+        }
+        break;
+    default:
+        text += "the policy says so";
+    }
+    return text;
+}
+
 AttemptPolicy::AttemptPolicy(Config config) noexcept
     : max_failed_(std::max(config.max_failed, 1U)), windows_(config.window, config.max_keys) {}
 

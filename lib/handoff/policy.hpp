@@ -42,6 +42,9 @@ struct AttemptInputs {
     bool adopted_backend = false;
 };
 
+// Why no attempt is made, for whoever reads a log.
+Text describe(const Decision &objection) noexcept;
+
 class AttemptPolicy {
   public:
     // Zeros are clamped: counts to 1, the window to 1 ms.

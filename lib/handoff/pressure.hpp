@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/lock_probe.hpp"
+
 namespace rp::handoff {
 
 class PressureGuard {
@@ -29,6 +31,8 @@ class PressureGuard {
     bool is_demoted() const noexcept;
     void count_refusal() noexcept;
     Statistics statistics() const noexcept;
+
+    bool can_be_freed() noexcept { return are_free(mutex_); } // in a forked child
 
   private:
     mutable std::mutex mutex_;

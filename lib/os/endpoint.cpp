@@ -11,6 +11,7 @@
 #include "base/repeated.hpp"
 #include "os/address.hpp"
 #include "os/closing.hpp"
+#include "os/fork_mark.hpp"
 
 namespace rp::handoff::os {
 
@@ -219,7 +220,7 @@ Result<Endpoint> Endpoint::listen(const char *path, Explanation &why) {
     if (const Status status = lock.take(why); status != Status::ok) {
         return Failure(status);
     }
-    endpoint.owner_ = getpid();
+    endpoint.owner_ = fork_mark();
     if (const Status status = endpoint.bind_and_listen(path, why); status != Status::ok) {
         return Failure(status);
     }
@@ -268,7 +269,7 @@ bool Endpoint::is_at_its_name() const noexcept {
 }
 
 Endpoint::~Endpoint() {
-    if (!socket_ || !directory_ || owner_ != getpid()) {
+    if (!socket_ || !directory_ || owner_ != fork_mark()) {
         return; // others hold it too
     }
     const int error = errno;

@@ -54,7 +54,7 @@ class Endpoint {
     std::string name_;
     dev_t device_ = 0;
     ino_t inode_ = 0;
-    pid_t owner_ = 0;
+    std::uint64_t owner_ = 0; // the mark of the process that made it
 };
 
 } // namespace rp::handoff::os

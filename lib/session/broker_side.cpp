@@ -130,6 +130,9 @@ void BrokerSide::join_account() noexcept {
 }
 
 void BrokerSide::advance(Instant now) {
+    if (!broker_.has_sources()) { // the caller's clock went with the broker's handle
+        channel_.end(Status::closed, "the broker was destroyed");
+    }
     channel_.begin_turn(now);
     settle_end(now);
     conclude_due(now);

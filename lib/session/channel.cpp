@@ -161,8 +161,8 @@ void Channel::end_by_peer() noexcept {
 // A peer that ended may have left its socket to a child that knows nothing of it, so that no end of file comes. It is
 // looked at when all that it has sent was read.
 void Channel::look_at_peer() noexcept {
-    pollfd target{peer_.pidfd.get(), POLLIN, 0};
-    if (peer_.pidfd && os::wait_for_any(&target, 1, Instant()) == Wait::ready) {
+    pollfd target{peer_.watched(), POLLIN, 0};
+    if (target.fd >= 0 && os::wait_for_any(&target, 1, Instant()) == Wait::ready) {
         end(Status::closed, "the peer process has ended");
     }
 }
@@ -349,7 +349,7 @@ Doorbell::Watches Channel::watches() const noexcept {
             by_socket && (link.has_unsent() || (speaks && (blocked_ || farewell_.needs_room())));
         return {link.socket(), &link == incoming_ && !stalled_, wants_room};
     };
-    return {watch(link_), watch(answer_link_), {peer_.pidfd.get(), !stalled_, false}};
+    return {watch(link_), watch(answer_link_), {peer_.watched(), !stalled_, false}};
 }
 
 } // namespace rp::handoff::session

@@ -11,9 +11,9 @@
 
 #include <mutex>
 #include <optional>
-#include <unistd.h>
 
 #include "base/single_threaded.hpp"
+#include "os/fork_mark.hpp"
 #include "session/discards.hpp"
 #include "session/doorbell.hpp"
 #include "session/types.hpp"
@@ -110,7 +110,7 @@ class Driver {
         : time_(time), doorbell_(time), side_(std::forward<Arguments>(arguments)...) {}
     ~Driver() = default;
 
-    bool in_forked_child() const noexcept { return owner_ != getpid(); }
+    bool in_forked_child() const noexcept { return owner_ != os::fork_mark(); }
 
     // The lock, and what has to be done before it is given up.
     class Turn {
@@ -225,7 +225,7 @@ class Driver {
         }
     }
 
-    const pid_t owner_ = getpid();
+    const std::uint64_t owner_ = os::fork_mark();
     Link *patient_link_ = nullptr; // whose patience was set last
 };
 

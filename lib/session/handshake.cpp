@@ -19,6 +19,19 @@ Text with_number(std::string_view before, std::int64_t number, std::string_view 
     return text;
 }
 
+// Which option a rule is set by.
+std::string_view member_of(PeerRule rule) noexcept {
+    switch (rule) {
+    case PeerRule::pid:
+    case PeerRule::pid_unknown:
+        return "peer_pid";
+    case PeerRule::pidfd:
+        return "peer_flags";
+    default:
+        return "peer_uids";
+    }
+}
+
 } // namespace
 
 void Handshake::expect_identified_senders() noexcept {
@@ -32,12 +45,11 @@ Status Handshake::check_listener(Explanation &why) noexcept {
                            peer.error());
     }
     // A path names who bound it, which may be long gone after an upgrade: its user counts, not its process.
-    if (config_.peers.check(*peer, 0) != Cause::none) {
-        return why.because(
-            Status::peer_rejected, "peer_uids",
-            with_number("uid ", peer->uid, " listens on the socket and is not one of the allowed users").view());
-    }
-    return Status::ok;
+    const PeerPolicy::Demand demand;
+    const PeerRule rule = config_.peers.judge(*peer, demand);
+    return rule == PeerRule::none ? Status::ok
+                                  : why.because(Status::peer_rejected, member_of(rule),
+                                                config_.peers.explain(rule, *peer, demand).view());
 }
 
 // ---- what is said ---------------------------------------------------------------------------------------------------
@@ -70,13 +82,16 @@ Handshake::Step Handshake::failed(Status status, const Explanation &why) noexcep
 
 Status Handshake::authenticate(Peer &peer, Explanation &why) noexcept {
     os::Ancillary &beside = link_.beside();
-    // What was sent before this side asked for it comes with the pid 0 and the overflow user id (unix(7)), which may be
-    // an allowed one.
-    if (!beside.sender || (beside.sender->pid == 0 && !beside.pidfd && !config_.peers.allows_anyone())) {
+    if (!beside.sender) {
         return why.because(Status::peer_rejected, {}, "the kernel does not tell who sent the first messages");
     }
     const PeerCredentials sender{static_cast<std::uint32_t>(beside.sender->pid), beside.sender->uid,
-                                 beside.sender->gid};
+                                 beside.sender->gid, static_cast<bool>(beside.pidfd)};
+    const PeerPolicy::Demand demand{config_.peer_pid, config_.require_pidfd, true};
+    const PeerRule rule = config_.peers.judge(sender, demand);
+    if (rule != PeerRule::none) {
+        return why.because(Status::peer_rejected, member_of(rule), config_.peers.explain(rule, sender, demand).view());
+    }
     if (beside.pidfd) {
         peer.pidfd_state = PidfdState::held;
     } else if (beside.pidfd_error != 0) {
@@ -85,27 +100,12 @@ Status Handshake::authenticate(Peer &peer, Explanation &why) noexcept {
         peer.pidfd_state =
             os::identify_senders(link_.socket(), true).pidfd ? PidfdState::unavailable : PidfdState::unsupported;
     }
-    if (const Status status = judge(sender, peer, why); status != Status::ok) {
-        return status;
-    }
     peer.credentials = sender;
     peer.pidfd = above_stdio(std::move(beside.pidfd));
+    if (!peer.pidfd && sender.pid != 0) { // it tells when a process ends, not which one that was
+        peer.liveness = os::pidfd_of(sender.pid).value_or(UniqueFd());
+    }
     os::identify_senders(link_.socket(), false); // it would cost something with every message
-    return Status::ok;
-}
-
-Status Handshake::judge(const PeerCredentials &sender, const Peer &peer, Explanation &why) noexcept {
-    if (config_.peers.check(sender, 0) != Cause::none) {
-        return why.because(Status::peer_rejected, "peer_uids",
-                           with_number("uid ", sender.uid, " is not one of the allowed users").view());
-    }
-    if (config_.peer_pid != 0 && sender.pid != config_.peer_pid) {
-        return why.because(Status::peer_rejected, "peer_pid",
-                           with_number("the process is ", sender.pid, ", and another one is required").view());
-    }
-    if (config_.require_pidfd && peer.pidfd_state != PidfdState::held) {
-        return why.because(Status::peer_rejected, "peer_flags", "the kernel gives no pidfd of the process, and one is required");
-    }
     return Status::ok;
 }
 

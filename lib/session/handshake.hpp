@@ -44,7 +44,6 @@ class Handshake {
 
   private:
     Status authenticate(Peer &peer, Explanation &why) noexcept;
-    Status judge(const PeerCredentials &sender, const Peer &peer, Explanation &why) noexcept;
     Status check_hello(const Hello &hello, Hello::Role role, Explanation &why) noexcept;
     Status take_rejection(const Link::Frame &frame, Explanation &why) noexcept;
     Status on_hello_of_backend(const Link::Frame &frame, Peer &peer, std::optional<Ledger> &ledger,

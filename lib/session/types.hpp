@@ -34,8 +34,11 @@ struct Peer {
     PeerCredentials credentials;
     PidfdState pidfd_state = PidfdState::none;
     UniqueFd pidfd;
+    UniqueFd liveness;               // where there is none: readable when whoever has that pid ended
     std::uint32_t max_in_flight = 0; // 0: the session is not open yet
     std::string service;
+
+    int watched() const noexcept { return pidfd ? pidfd.get() : liveness.get(); }
 };
 
 // Why a session is over.

@@ -355,15 +355,6 @@ void Backend::shutdown() noexcept {
     leavings.dropped.splice(leavings.dropped.end(), refused);
 }
 
-bool Backend::abandon() noexcept {
-    // If some thread of the parent held the lock at the fork, what it guards may be in the middle of a change.
-    if (!mutex_.try_lock()) {
-        return false;
-    }
-    mutex_.unlock();
-    return true;
-}
-
 Backend::Statistics Backend::statistics() noexcept {
     const Lock lock(mutex_);
     const std::size_t unanswered = connections_.unanswered();

@@ -18,6 +18,7 @@
 
 #include "base/clock.hpp"
 #include "base/deadline_map.hpp"
+#include "base/lock_probe.hpp"
 #include "base/unique_fd.hpp"
 #include "handoff/peer_policy.hpp"
 #include "handoff/token_store.hpp"
@@ -79,9 +80,9 @@ class Backend : public std::enable_shared_from_this<Backend> {
     Instant next_deadline() noexcept;
     Instant now() noexcept { return time_->now(); }
 
-    void stop() noexcept;     // async-signal-safe
-    void shutdown() noexcept; // refuses what nobody took, closes what no offer needs
-    bool abandon() noexcept;  // in a forked child: closes without a word. False: a thread was at work, nothing was done
+    void stop() noexcept;                                     // async-signal-safe
+    void shutdown() noexcept;                                 // refuses what nobody took, closes what no offer needs
+    bool can_be_freed() noexcept { return are_free(mutex_); } // in a forked child: no thread was at work
 
     Statistics statistics() noexcept;
 
@@ -183,6 +184,7 @@ class Offer {
     Status refuse(std::string_view) noexcept; // ok, ack_undelivered, answered
 
     void abandon() noexcept { answered_ = true; } // in a forked child: no word to anybody
+    bool can_be_freed() noexcept { return backend_->can_be_freed(); }
 
   private:
     bool answer(bool accepted, std::string_view text) noexcept;

@@ -3,6 +3,7 @@
 #include <protozero/buffer_string.hpp>
 #include <utility>
 
+#include "base/wiped_string.hpp"
 #include "wire/codec.hpp"
 
 namespace rp::handoff::wire {
@@ -160,10 +161,24 @@ Result<Message> decode(ByteView payload, Field field) {
     return message;
 }
 
+constexpr std::size_t numbers_and_keys = 96; // more than those of any message here take up
+
+std::size_t room_for(const Negotiated &negotiated) noexcept {
+    std::size_t room = numbers_and_keys + negotiated.daemon_version.size() + negotiated.backend_pipe.size() +
+                       negotiated.handle_passed_token.size();
+    for (const std::string_view warning : negotiated.warnings) {
+        room += warning.size() + 10;
+    }
+    return room;
+}
+std::size_t room_for(const Refused &refused) noexcept {
+    return numbers_and_keys + refused.reason.size(); // there is no token in it
+}
+
 template <class Message>
-std::string encoded(const Message &message) {
-    std::string out;
-    append(out, message);
+WipedString encoded(const Message &message) {
+    WipedString out(room_for(message));
+    append(out.text(), message);
     return out;
 }
 
@@ -218,12 +233,17 @@ void append(std::string &out, const Refused &refused) {
     w.number(6, refused.retry_after_ms);
 }
 
+std::size_t room_for(const HelloReply &reply) noexcept {
+    return numbers_and_keys + (reply.negotiated ? room_for(*reply.negotiated) : 0) +
+           (reply.refused ? room_for(*reply.refused) : 0);
+}
+
 void append(std::string &out, const HelloReply &reply) {
     Writer<std::string> w(out);
     if (reply.negotiated) {
-        w.element(1, encoded(*reply.negotiated));
+        w.element(1, encoded(*reply.negotiated).text());
     } else if (reply.refused) {
-        w.element(2, encoded(*reply.refused));
+        w.element(2, encoded(*reply.refused).text());
     }
 }
 

@@ -80,6 +80,9 @@ void append(std::string &out, const Negotiated &negotiated);
 void append(std::string &out, const Refused &refused);
 void append(std::string &out, const HelloReply &reply);
 
+// As many bytes as it takes up at most: for a string that must not grow, for then it would leave copies of a token behind.
+std::size_t room_for(const HelloReply &reply) noexcept;
+
 Result<Hello> decode_hello(ByteView payload);
 Result<Negotiated> decode_negotiated(ByteView payload);
 Result<Refused> decode_refused(ByteView payload);

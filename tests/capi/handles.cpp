@@ -1,5 +1,6 @@
 // What every call that takes a handle does with none and with one of another kind. The names in the table are held against
 // the header by header.py, so that no call is forgotten.
+#include "support/process.hpp"
 #include "support/sockets.hpp"
 
 #include <cerrno>
@@ -380,6 +381,25 @@ TEST_CASE("every call reports a live handle of another kind") {
     CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
     CHECK(length == 0);
     CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
+}
+
+TEST_CASE("no call but destroy works on a handle that a forked child inherited, nor in a grandchild") {
+    const AllKinds handles;
+    const auto check_all = [&handles] {
+        for (const Call &call : calls) {
+            must(call.with(handles.of(call.kind)) == RP_HANDOFF_ERR_FORKED);
+            must(call.with(nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+        }
+    };
+    Child child([&](const Wire &) {
+        check_all();
+        Child grandchild([&](const Wire &) { check_all(); });
+        must(grandchild.wait() == 0);
+    });
+    CHECK(child.wait() == 0);
+    std::int32_t fd = -1;
+    CHECK(rp_handoff_offer_accept(handles.offer.get(), &fd) == RP_HANDOFF_OK);
+    CHECK(handles.client.is_served_by(UniqueFd(fd).get()));
 }
 
 TEST_CASE("destroying nothing is allowed") {

@@ -51,16 +51,18 @@ TEST_CASE("signals interrupt every system call of a session, and it does its wor
     const Listener listener = make_listener(directory / "backend");
     const Broker broker = make_broker();
     const Session offering = open_at(broker, directory / "backend");
-    const Session receiving = receive_over(accept_from(listener));
+    UniqueFd accepted = accept_from(listener);
     ClientConnection client;
     submit(offering, client);
     Child backend([&](const Wire &) {
+        const Session receiving = receive_over(std::move(accepted));
         Event event = await_event(receiving, RP_HANDOFF_EVENT_OPENED);
         event = await_event(receiving, RP_HANDOFF_EVENT_OFFER);
         std::int32_t fd = -1;
         must(rp_handoff_offer_accept(event.offer.get(), &fd) == RP_HANDOFF_OK);
         must(rp_handoff_session_flush(receiving.get()) == RP_HANDOFF_OK);
     });
+    accepted.reset();
     CHECK(await_event(offering).kind == RP_HANDOFF_EVENT_OPENED);
     CHECK(await_event(offering).is_outcome(RP_HANDOFF_OWNER_BACKEND, RP_HANDOFF_CAUSE_NONE));
     CHECK(interruptions.count() > 8);

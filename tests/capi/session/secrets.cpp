@@ -1,5 +1,5 @@
 // Tokens end with their handoff: afterwards there is none in the memory of either side, nor in what is told to anybody.
-#include "support/memory.hpp"
+#include "support/memory_scan.hpp"
 #include "support/session.hpp"
 #include "support/valgrind.hpp"
 
@@ -20,12 +20,6 @@ struct Secretive {
     FakeRandom random;
     std::unique_ptr<Joined> joined;
 };
-
-__attribute__((noinline)) void check_gone() {
-    tokens_in_memory(); // binds the functions that it calls; the dynamic linker saves registers on the stack for that
-    clear_stack();
-    CHECK(tokens_in_memory() == 0);
-}
 
 // Hands over so that it ends in this way.
 __attribute__((noinline)) void hand_over(const Joined &joined, int how) {
@@ -63,7 +57,7 @@ TEST_CASE("of a handoff that was revoked, adopted or refused no token is left in
         CAPTURE(how);
         const Secretive side;
         hand_over(*side.joined, how);
-        check_gone();
+        check_no_token_in_memory();
     }
 }
 
@@ -75,7 +69,7 @@ TEST_CASE("of a session that ended in the middle no token is left in memory" *
         submit(side.joined->offering, client);
         process(side.joined->receiving);
     }
-    check_gone();
+    check_no_token_in_memory();
 }
 
 TEST_CASE("no detail that is told has anything of a token") {
@@ -85,4 +79,28 @@ TEST_CASE("no detail that is told has anything of a token") {
     CHECK(rp_handoff_offer_refuse(side.joined->next_offer().offer.get(), "no") == RP_HANDOFF_OK);
     const Event event = side.joined->next_outcome();
     CHECK(std::string(event.outcome.detail).find(std::string(4, static_cast<char>(secret))) == std::string::npos);
+}
+
+TEST_CASE("of a token that the caller issued, and gave to a session, only the caller's own copy is left in memory" *
+          doctest::test_suite(not_under_valgrind)) {
+    const Secretive side;
+    rp_handoff_token token = issue(side.joined->broker);
+    const auto hand_over_with_token = [&] {
+        ClientConnection client;
+        auto submission = submission_of(client.fd.get());
+        submission.flags = RP_HANDOFF_SUBMIT_TOKEN;
+        submission.token = token;
+        std::int32_t submitted = 0;
+        CHECK(tokens_left_on_stack([&] { submitted = try_submit(side.joined->offering, submission); }) == 0);
+        REQUIRE(submitted == 1);
+        client.fd.release();
+        accept_offer(side.joined->next_offer().offer);
+        CHECK(side.joined->next_outcome().ownership == RP_HANDOFF_OWNER_BACKEND);
+        rp_handoff_token_wipe(&submission.token);
+    };
+    hand_over_with_token();
+    clear_stack();
+    CHECK(tokens_in_memory() == 1);
+    rp_handoff_token_wipe(&token);
+    check_no_token_in_memory();
 }
