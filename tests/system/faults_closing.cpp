@@ -9,13 +9,8 @@ namespace {
 
 using Sendmsg = ssize_t(int, const msghdr *, int);
 
-const Bytes &message() {
-    static const Bytes bytes = RawBroker::message(token_of(1));
-    return bytes;
-}
-
 Bytes no_offer() {
-    Bytes bytes = message();
+    Bytes bytes = an_offer();
     bytes[16] = 9;
     return bytes;
 }
@@ -56,10 +51,11 @@ struct Watched {
 class ClosedBeforeAnswer {
   public:
     explicit ClosedBeforeAnswer(const ClientConnection &client)
-        : hook_(calls::sendmsg(), [this, &client](int fd, const msghdr *what, int flags) {
-              look(client);
-              return calls::sendmsg().real(fd, what, flags);
-          }),
+        : hook_(calls::sendmsg(),
+                [this, &client](int fd, const msghdr *what, int flags) {
+                    look(client);
+                    return calls::sendmsg().real(fd, what, flags);
+                }),
           plain_(calls::send(), [this, &client](int fd, const void *data, std::size_t length, int flags) {
               look(client);
               return calls::send().real(fd, data, length, flags);
@@ -83,12 +79,13 @@ class ClosedBeforeAnswer {
 
 } // namespace
 
-TEST_CASE("no broker makes a backend wait by a connection that lingers: with an offer of another kind, in surplus, cut") {
+TEST_CASE(
+    "no broker makes a backend wait by a connection that lingers: with an offer of another kind, in surplus, cut") {
     struct Row {
         Bytes bytes;
         std::size_t descriptors;
     };
-    for (const Row &row : {Row{no_offer(), 1}, Row{message(), 2}, Row{message(), 253}, Row{{1, 2, 3}, 1}}) {
+    for (const Row &row : {Row{no_offer(), 1}, Row{an_offer(), 2}, Row{an_offer(), 253}, Row{{1, 2, 3}, 1}}) {
         CAPTURE(row.descriptors);
         const Listening backend;
         RawBroker broker(backend.path);
@@ -113,7 +110,7 @@ TEST_CASE("no broker that is not allowed, or that comes too late, makes a backen
         const Listening backend(options);
         RawBroker stranger(backend.path);
         LingeringConnection connection;
-        connection.send_by(stranger.connection.get(), message());
+        connection.send_by(stranger.connection.get(), an_offer());
         const Watch watch;
         CHECK(take_offer(backend.backend) == nullptr);
         CHECK(watch.nobody_waited());
@@ -123,9 +120,9 @@ TEST_CASE("no broker that is not allowed, or that comes too late, makes a backen
     LingeringConnection unread;
     LingeringConnection unaccepted;
     CHECK(take_offer(backend.backend) == nullptr);
-    unread.send_by(taken.connection.get(), message());
+    unread.send_by(taken.connection.get(), an_offer());
     RawBroker queued(backend.path);
-    unaccepted.send_by(queued.connection.get(), message());
+    unaccepted.send_by(queued.connection.get(), an_offer());
     const Watch watch;
     backend.backend.reset();
     CHECK(watch.nobody_waited());
@@ -179,7 +176,7 @@ TEST_CASE("a backend that a broker has dialled can send it no descriptor") {
 TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is late, answered or never taken") {
     {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 5);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 5);
         watched.check_unlocked([&] { CHECK(take_offer(watched.backend) == nullptr); });
     }
     {
@@ -196,7 +193,7 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
     }
     for (const bool broker_is_there : {true, false}) {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         const Offer offer = take_offer(watched.backend);
         REQUIRE(offer);
         if (!broker_is_there) {
@@ -206,9 +203,9 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
     }
     for (const bool taken_late : {true, false}) { // a token that was used, in a second offer
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         CHECK(accept_and_close(take_offer(watched.backend)) == RP_HANDOFF_OK);
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         if (taken_late) {
             watched.connection.reset();
         }
@@ -220,7 +217,7 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
     const std::string path = directory / "s";
     REQUIRE(rp_handoff_backend_listen(watched.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const RawBroker silent(path);
-    send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+    send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
     CHECK(take_offer(watched.backend) != nullptr);
     send_message(watched.connection.get(), RawBroker::message(token_of(2)), watched.client.fd.get(), 1);
     const Offer held = take_offer(watched.backend);
@@ -233,7 +230,8 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
     int closes = 0;
     {
         auto counts = sized<rp_handoff_backend_statistics>();
-        rp_handoff_backend *const dying = watched.backend.get(); // until its end, which closes nothing while `held` lives
+        rp_handoff_backend *const dying =
+            watched.backend.get(); // until its end, which closes nothing while `held` lives
         const Hooked<int(int)> hook(calls::close(), [&](int fd) {
             ++closes;
             CHECK(rp_handoff_backend_statistics_get(dying, &counts) == RP_HANDOFF_OK);
@@ -247,7 +245,7 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
 TEST_CASE("the duplicate of a refused offer is closed before the refusal is told, and keeps its SO_LINGER") {
     {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         const Offer offer = take_offer(watched.backend);
         watched.client.fd.reset();
         const ClosedBeforeAnswer order(watched.client);
@@ -255,7 +253,7 @@ TEST_CASE("the duplicate of a refused offer is closed before the refusal is told
     }
     {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         Offer offer = take_offer(watched.backend);
         watched.client.fd.reset();
         const ClosedBeforeAnswer order(watched.client);
@@ -263,7 +261,7 @@ TEST_CASE("the duplicate of a refused offer is closed before the refusal is told
     }
     {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         const Offer offer = take_offer(watched.backend);
         watched.client.fd.reset();
         watched.time.now += 3600 * second; // the token has expired
@@ -273,16 +271,16 @@ TEST_CASE("the duplicate of a refused offer is closed before the refusal is told
     }
     {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         CHECK(accept_and_close(take_offer(watched.backend)) == RP_HANDOFF_OK);
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1); // a replay
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1); // a replay
         watched.client.fd.reset();
         const ClosedBeforeAnswer order(watched.client);
         CHECK(take_offer(watched.backend) == nullptr);
     }
     {
         Watched watched;
-        send_message(watched.connection.get(), message(), watched.client.fd.get(), 1);
+        send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
         SocketPair pair; // a second broker, so that one offer is given out while the other is received
         REQUIRE(rp_handoff_backend_add_connection(watched.backend.get(), pair.b.release(), RP_HANDOFF_TRUST_CALLER) ==
                 RP_HANDOFF_OK);
@@ -294,7 +292,7 @@ TEST_CASE("the duplicate of a refused offer is closed before the refusal is told
     }
     LingeringConnection connection;
     Watched watched;
-    send_message(watched.connection.get(), message(), connection.lingering.get(), 1);
+    send_message(watched.connection.get(), an_offer(), connection.lingering.get(), 1);
     const Offer offer = take_offer(watched.backend);
     CHECK(rp_handoff_offer_refuse(offer.get(), "no") == RP_HANDOFF_OK);
     CHECK(lingers(connection.lingering.get()));

@@ -174,6 +174,6 @@ TEST_CASE("a session that meets a v1 backend ends, and has sent no descriptor") 
     const Event event = take_event(offering);
     CHECK(event.is_outcome(RP_HANDOFF_OWNER_BROKER, RP_HANDOFF_CAUSE_SESSION_LOST));
     CHECK(event.outcome.may_have_reached_backend == 0);
-    check_closed(offering, RP_HANDOFF_ERR_CLOSED);
+    check_closed(offering, RP_HANDOFF_ERR_PROTOCOL); // it was told so in words of v1
     CHECK(statistics(backend).rejected_offers == 1);
 }
