@@ -74,8 +74,8 @@ namespace {
 
 // Room for all the descriptors that one message can have, so that the kernel drops none of them by itself, which may wait;
 // for who sent it; and for what else may be switched on: a security label, a time stamp, SO_INQ.
-constexpr std::size_t control_size = CMSG_SPACE(DescriptorGroup::capacity * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) +
-                                     CMSG_SPACE(sizeof(int)) + 1024;
+constexpr std::size_t control_size =
+    CMSG_SPACE(DescriptorGroup::capacity * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int)) + 1024;
 
 bool is_shortage(int error) noexcept {
     return error == EMFILE || error == ENFILE || error == ENOMEM;

@@ -229,7 +229,8 @@ Result<Endpoint> Endpoint::listen(const char *path, Explanation &why) {
 
 Result<Endpoint> Endpoint::adopt(int fd, Explanation &why) noexcept {
     if (!is_listening_unix_stream(fd)) {
-        return Failure(why.because(Status::invalid_argument, "fd", "the descriptor is no listening Unix stream socket"));
+        return Failure(
+            why.because(Status::invalid_argument, "fd", "the descriptor is no listening Unix stream socket"));
     }
     Address address;
     address.length = sizeof address.un;

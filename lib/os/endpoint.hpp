@@ -49,7 +49,7 @@ class Endpoint {
     bool is_at_its_name() const noexcept;
 
     UniqueFd socket_;
-    int theirs_ = -1; // the caller's descriptor, of which socket_ is a copy above 2 if it has to be
+    int theirs_ = -1;    // the caller's descriptor, of which socket_ is a copy above 2 if it has to be
     UniqueFd directory_; // so that the name is found again after chdir(2)
     std::string name_;
     dev_t device_ = 0;

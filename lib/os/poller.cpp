@@ -65,8 +65,7 @@ void Poller::enable(int fd, Id id, bool enabled, bool for_output) noexcept {
 Poller::Ready Poller::ready() noexcept {
     std::array<epoll_event, std::tuple_size<decltype(Ready::ids)>::value> events{};
     Ready ready{{}, 0, 0};
-    const int n =
-        repeated([&] { return epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0); });
+    const int n = repeated([&] { return epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0); });
     ready.os_error = n < 0 ? errno : 0;
     for (int i = 0; i < n; ++i) {
         ready.ids[ready.count++] = events[static_cast<std::size_t>(i)].data.u64;

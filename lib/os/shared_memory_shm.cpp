@@ -41,13 +41,12 @@ UniqueFd open_unnamed() noexcept {
 
 Result<UniqueFd> create_shared_file(std::size_t size) noexcept {
     UniqueFd file = open_unnamed();
-    if (!file || !is_within_file_limit(size) || 
+    if (!file || !is_within_file_limit(size) ||
         repeated([&] { return ftruncate(file.get(), static_cast<off_t>(size)); }) != 0) {
         return Failure(Status::system);
     }
-    const int error = allocate_in_pieces(size, [&](off_t from, off_t length) noexcept {
-        return posix_fallocate(file.get(), from, length);
-    });
+    const int error = allocate_in_pieces(
+        size, [&](off_t from, off_t length) noexcept { return posix_fallocate(file.get(), from, length); });
     if (error != 0) {
         errno = error;
         return Failure(Status::system);

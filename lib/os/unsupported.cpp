@@ -17,12 +17,6 @@ Sent send(int, int, ByteView) noexcept {
     return {0, ENOTSUP};
 }
 
-Received receive(int, std::uint8_t *, std::size_t) noexcept {
-    Received received;
-    received.os_error = ENOTSUP;
-    return received;
-}
-
 Sent send_many(int, const int *, std::size_t, const iovec *, std::size_t) noexcept {
     return {0, ENOTSUP};
 }
@@ -37,6 +31,25 @@ Moved receive_bytes(int, std::uint8_t *, std::size_t, bool) noexcept {
 
 Identification identify_senders(int, bool) noexcept {
     return {false, false};
+}
+
+void ask_why_missing(int) noexcept {}
+
+void discard(UniqueFd) noexcept {}
+
+void drain_and_close(UniqueFd, Unreceived) noexcept {}
+
+bool refuse_descriptors(int) noexcept {
+    return false;
+}
+
+UniqueFd new_socket() noexcept {
+    errno = ENOTSUP;
+    return UniqueFd();
+}
+
+tl::expected<void, DialFailure> connect(int, const char *, Instant, TimeSource &) noexcept {
+    return tl::unexpected(DialFailure{ENOTSUP, false});
 }
 
 Dialled dial_now(const char *) noexcept {
@@ -72,17 +85,23 @@ bool is_valid_path(const char *path) noexcept {
 }
 
 tl::expected<UniqueFd, DialFailure> dial(const char *, Instant, TimeSource &) noexcept {
-    return tl::unexpected(TransportError{Cause::unsupported_platform});
+    return tl::unexpected(DialFailure{ENOTSUP, false});
 }
 
-Result<Endpoint> Endpoint::listen(const char *) {
-    return Failure(Status::unsupported);
+Result<Endpoint> Endpoint::listen(const char *, Explanation &why) {
+    return Failure(why.because(Status::unsupported, "", "descriptor passing is not supported on this platform"));
 }
+
+Result<Endpoint> Endpoint::adopt(int, Explanation &why) noexcept {
+    return Failure(why.because(Status::unsupported, "", "descriptor passing is not supported on this platform"));
+}
+
+void Endpoint::keep() noexcept {}
 
 Endpoint::~Endpoint() = default;
 
-Status adopt_listener(int) noexcept {
-    return Status::unsupported;
+bool is_unix_stream(int) noexcept {
+    return false;
 }
 
 Status check_connection(int) noexcept {
@@ -110,10 +129,12 @@ void Poller::remove(int) noexcept {}
 void Poller::enable(int, Id, bool, bool) noexcept {}
 
 Poller::Ready Poller::ready() noexcept {
-    return {{}, 0};
+    return {{}, 0, ENOTSUP};
 }
 
 void Poller::stop() noexcept {}
+
+void Poller::take_stop() noexcept {}
 
 void Poller::nudge() noexcept {}
 

@@ -7,6 +7,7 @@
 
 #include "os/connection.hpp"
 #include "os/peer.hpp"
+#include "wire/recognise.hpp"
 
 namespace rp::handoff::session {
 
@@ -254,12 +255,10 @@ void Handshake::explain_silence(Explanation &why) const noexcept {
                          : "the peer closed the connection without a hello: perhaps it does not speak sessions but v1");
 }
 
-// A v1 broker begins with sixteen token bytes, which may be any, and then the framing byte 1 (contract of the v1 wire).
 void Handshake::explain_noise(Explanation &why) const noexcept {
     const ByteView bytes = link_.unread();
-    constexpr std::size_t framing_byte = 16;
-    const bool is_v1 = !greeted_ && ((bytes.size() > framing_byte && bytes[framing_byte] == 1) ||
-                                     (!bytes.empty() && bytes[0] == 1));
+    const bool is_v1 = !greeted_ && (wire::recognise_request(bytes) == wire::Protocol::v1 ||
+                                     wire::recognise_answer(bytes) == wire::Protocol::v1);
     why.because(Status::protocol, {},
                 is_v1 ? "the peer speaks v1, not sessions" : "the peer does not speak sessions");
 }

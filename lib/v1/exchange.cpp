@@ -22,9 +22,8 @@ tl::unexpected<AckFailure> failure(Cause cause, int os_error = 0) noexcept {
 tl::unexpected<AckFailure> read_failure(const FrameRead &read, Text &detail) noexcept {
     switch (read.status) {
     case Status::frame_version:
-        detail += read.speaks == wire::Protocol::session
-                      ? "the backend speaks the protocol of sessions, not v1"
-                      : "the acknowledgement has another framing version";
+        detail += read.speaks == wire::Protocol::session ? "the backend speaks the protocol of sessions, not v1"
+                                                         : "the acknowledgement has another framing version";
         return failure(Cause::ack_malformed);
     case Status::frame_too_large:
         detail += "the acknowledgement is too long";

@@ -117,8 +117,7 @@ Status Backend::take_connection(int fd, bool trusted) {
 }
 
 void Backend::accept_from(const Listener &listener, Instant now, Leavings &leavings) {
-    for (int i = 0;
-         i < accepts_at_once && leavings.has_room() && connections_.size() < config_.max_connections; ++i) {
+    for (int i = 0; i < accepts_at_once && leavings.has_room() && connections_.size() < config_.max_connections; ++i) {
         auto accepted = os::accept(listener.endpoint->fd());
         if (!accepted) {
             if (accepted.error() != EAGAIN) {

@@ -26,7 +26,9 @@ Status OfferReceiver::step(int connection, os::Ancillary &unasked) noexcept {
             errno = got.os_error;
             return Status::system;
         }
-        if (!started() && wire::recognise_request({out, got.bytes}) == wire::Protocol::session) {
+        // A hello comes without a descriptor, so no token that begins by chance as one does is taken for it.
+        if (!started() && unasked.descriptors.empty() &&
+            wire::recognise_request({out, got.bytes}) == wire::Protocol::session) {
             return Status::protocol;
         }
         if (const Status status = accept_beside(unasked); status != Status::ok) {

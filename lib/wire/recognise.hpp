@@ -48,7 +48,9 @@ inline Protocol recognise_answer(ByteView bytes) noexcept {
     if (bytes.empty()) {
         return Protocol::undecided;
     }
-    return bytes[0] == framing_version ? Protocol::v1 : bytes[0] == session_mark ? Protocol::session : Protocol::unknown;
+    return bytes[0] == framing_version ? Protocol::v1
+           : bytes[0] == session_mark  ? Protocol::session
+                                       : Protocol::unknown;
 }
 
 } // namespace rp::handoff::wire

@@ -22,8 +22,8 @@ __attribute__((noinline)) void send_offer(int connection, std::size_t length = S
     explicit_bzero(&token, sizeof token);
     const ClientConnection client;
     std::size_t sent = 0;
-    REQUIRE(rp_handoff_wire_send(connection, client.fd.get(), message.data(), std::min(length, message.size()), &sent) ==
-            RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_wire_send(connection, client.fd.get(), message.data(), std::min(length, message.size()),
+                                 &sent) == RP_HANDOFF_OK);
     wipe(message);
 }
 

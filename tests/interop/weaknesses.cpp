@@ -139,8 +139,8 @@ TEST_CASE("W09: a dial that finds no place in the backlog ends at the deadline, 
     const Broker broker = make_broker(options);
     const ClientConnection client;
     const rp_handoff_outcome outcome = execute(broker, request_to(path, client.fd.get(), issue(broker)));
-    check_fallback(outcome, RP_HANDOFF_STAGE_SEND, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT,
-                   RP_HANDOFF_CAUSE_WOULD_BLOCK, RP_HANDOFF_OWNER_BROKER);
+    check_fallback(outcome, RP_HANDOFF_STAGE_SEND, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, RP_HANDOFF_CAUSE_WOULD_BLOCK,
+                   RP_HANDOFF_OWNER_BROKER);
     CHECK(outcome.may_have_reached_backend == 0);
 }
 

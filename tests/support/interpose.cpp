@@ -3,8 +3,8 @@
 #include <cstdarg>
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -105,6 +105,10 @@ SystemCall<int(int)> &close() {
     static auto call = next_definition<int(int)>("close");
     return call;
 }
+SystemCall<ssize_t(int, void *, std::size_t)> &read() {
+    static auto call = next_definition<ssize_t(int, void *, std::size_t)>("read");
+    return call;
+}
 SystemCall<int(int, int)> &flock() {
     static auto call = next_definition<int(int, int)>("flock");
     return call;
@@ -199,6 +203,9 @@ int open(const char *name, int flags, ...) {
 }
 int close(int fd) {
     return calls::close()(fd);
+}
+ssize_t read(int fd, void *data, std::size_t length) {
+    return calls::read()(fd, data, length);
 }
 int flock(int fd, int operation) noexcept {
     return calls::flock()(fd, operation);

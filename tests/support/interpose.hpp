@@ -54,6 +54,7 @@ SystemCall<int(int, int, int, const void *, socklen_t)> &setsockopt();
 SystemCall<int(const char *, unsigned)> &memfd_create();
 SystemCall<int(const char *, int, mode_t)> &open();
 SystemCall<int(int)> &close();
+SystemCall<ssize_t(int, void *, std::size_t)> &read();
 SystemCall<int(int, int)> &flock();
 SystemCall<int(int, off_t)> &ftruncate();
 SystemCall<int(int, int, off_t, off_t)> &fallocate();

@@ -56,6 +56,16 @@ inline std::int32_t accept_and_close(const Offer &offer) {
     return status;
 }
 
+// The whole message of an offer with the token of ones.
+inline const Bytes &an_offer() {
+    static const Bytes bytes = RawBroker::message(token_of(1));
+    return bytes;
+}
+
+inline Bytes part_of(const Bytes &bytes, std::size_t from, std::size_t to) {
+    return Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(from), bytes.begin() + static_cast<std::ptrdiff_t>(to));
+}
+
 // A backend that listens, on a clock that the test turns.
 struct Listening {
     explicit Listening(rp_handoff_backend_options options = sized<rp_handoff_backend_options>())

@@ -56,7 +56,8 @@ TEST_CASE("a connection that is full to the brim returns at once, and nothing of
     check_ended(scene.broker, scene.request, scene.flags);
 }
 
-TEST_CASE("a dial that finds no place in the backlog ends at the deadline, not before, and says that the backlog is full") {
+TEST_CASE(
+    "a dial that finds no place in the backlog ends at the deadline, not before, and says that the backlog is full") {
     const Directory directory;
     const std::string path = directory / "backend";
     const UniqueFd listener = listener_at(path, 0);
@@ -71,8 +72,8 @@ TEST_CASE("a dial that finds no place in the backlog ends at the deadline, not b
     const rp_handoff_outcome outcome = execute(broker, request);
     timespec after{};
     REQUIRE(clock_gettime(CLOCK_MONOTONIC, &after) == 0);
-    check_fallback(outcome, RP_HANDOFF_STAGE_SEND, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT,
-                   RP_HANDOFF_CAUSE_WOULD_BLOCK, RP_HANDOFF_OWNER_BROKER);
+    check_fallback(outcome, RP_HANDOFF_STAGE_SEND, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, RP_HANDOFF_CAUSE_WOULD_BLOCK,
+                   RP_HANDOFF_OWNER_BROKER);
     CHECK(std::string(outcome.detail) == "the backlog of the backend's socket is full");
     CHECK(outcome.may_have_reached_backend == 0);
     CHECK((after.tv_sec - before.tv_sec) * 1'000'000'000 + after.tv_nsec - before.tv_nsec >= 50'000'000);

@@ -12,15 +12,6 @@ namespace {
 constexpr std::uint64_t a_moment = 1'000'000;
 constexpr int so_passpidfd = 76; // Linux 6.5; newer than the headers of Debian 12
 
-Bytes part_of(const Bytes &bytes, std::size_t from, std::size_t to) {
-    return Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(from), bytes.begin() + static_cast<std::ptrdiff_t>(to));
-}
-
-const Bytes &message() {
-    static const Bytes bytes = RawBroker::message(token_of(1));
-    return bytes;
-}
-
 void check_serves(const Listening &backend) {
     RawBroker broker(backend.path);
     broker.offer(token_of(99));
@@ -30,12 +21,12 @@ void check_serves(const Listening &backend) {
 // An offer whose envelope was changed.
 template <class Change>
 Bytes spoilt(Change change) {
-    const Bytes frame = part_of(message(), 16, message().size());
+    const Bytes frame = part_of(an_offer(), 16, an_offer().size());
     auto envelope = sized<rp_handoff_wire_frame>();
     std::size_t consumed = 0;
     REQUIRE(rp_handoff_wire_decode_frame(frame.data(), frame.size(), &envelope, &consumed) == RP_HANDOFF_OK);
     change(envelope);
-    Bytes bytes = part_of(message(), 0, 16);
+    Bytes bytes = part_of(an_offer(), 0, 16);
     const Bytes changed = encoded(envelope);
     bytes.insert(bytes.end(), changed.begin(), changed.end());
     return bytes;
@@ -75,7 +66,7 @@ TEST_CASE("a message with any number of descriptors but one is dropped, and all 
     for (const std::size_t count : {0U, 2U, 3U, 16U, 17U, 252U, 253U}) {
         CAPTURE(count);
         check_dropped([&](RawBroker &broker) {
-            send_message(broker.connection.get(), message(), broker.client.fd.get(), count);
+            send_message(broker.connection.get(), an_offer(), broker.client.fd.get(), count);
         });
     }
 }
@@ -83,39 +74,39 @@ TEST_CASE("a message with any number of descriptors but one is dropped, and all 
 TEST_CASE("an offer whose first bytes come without a descriptor is dropped, whatever follows") {
     for (const std::size_t at : {std::size_t{1}, std::size_t{15}, std::size_t{16}, std::size_t{21}}) {
         CAPTURE(at);
-        check_dropped([&](RawBroker &broker) { broker.send(part_of(message(), 0, at)); });
+        check_dropped([&](RawBroker &broker) { broker.send(part_of(an_offer(), 0, at)); });
     }
     check_dropped([&](RawBroker &broker) { // read in two pieces, of which the second has it
-        broker.send(part_of(message(), 0, 21));
-        send_message(broker.connection.get(), part_of(message(), 21, message().size()), broker.client.fd.get(), 1);
+        broker.send(part_of(an_offer(), 0, 21));
+        send_message(broker.connection.get(), part_of(an_offer(), 21, an_offer().size()), broker.client.fd.get(), 1);
     });
 }
 
 TEST_CASE("a stream does not tell on which of the bytes that were read together a descriptor rode") {
     const Listening backend;
     RawBroker broker(backend.path);
-    broker.send(part_of(message(), 0, 15));
-    send_message(broker.connection.get(), part_of(message(), 15, message().size()), broker.client.fd.get(), 1);
+    broker.send(part_of(an_offer(), 0, 15));
+    send_message(broker.connection.get(), part_of(an_offer(), 15, an_offer().size()), broker.client.fd.get(), 1);
     CHECK(accept_and_close(take_offer(backend.backend)) == RP_HANDOFF_OK);
 }
 
 TEST_CASE("a second descriptor with a later byte is one too many") {
-    for (const std::size_t at : {std::size_t{1}, std::size_t{16}, std::size_t{21}, message().size() - 1}) {
+    for (const std::size_t at : {std::size_t{1}, std::size_t{16}, std::size_t{21}, an_offer().size() - 1}) {
         CAPTURE(at);
         check_dropped([&](RawBroker &broker) {
             const int fd = broker.client.fd.get();
-            send_message(broker.connection.get(), part_of(message(), 0, at), fd, 1);
-            send_message(broker.connection.get(), part_of(message(), at, message().size()), fd, 1);
+            send_message(broker.connection.get(), part_of(an_offer(), 0, at), fd, 1);
+            send_message(broker.connection.get(), part_of(an_offer(), at, an_offer().size()), fd, 1);
         });
     }
 }
 
 TEST_CASE("a descriptor is closed when the rest of its offer never comes, is cut, or makes no sense") {
     check_dropped([](RawBroker &broker) {
-        send_message(broker.connection.get(), part_of(message(), 0, 20), broker.client.fd.get(), 1);
+        send_message(broker.connection.get(), part_of(an_offer(), 0, 20), broker.client.fd.get(), 1);
         shutdown(broker.connection.get(), SHUT_WR);
     });
-    Bytes senseless = message();
+    Bytes senseless = an_offer();
     senseless[16] = 2;
     check_dropped(
         [&](RawBroker &broker) { send_message(broker.connection.get(), senseless, broker.client.fd.get(), 1); });
@@ -144,7 +135,7 @@ TEST_CASE("an offer in an envelope of another version, kind, protocol, encoding 
 TEST_CASE("a descriptor is closed when the rest of its offer does not come in time") {
     Listening backend;
     RawBroker broker(backend.path);
-    broker.send_with_descriptor(part_of(message(), 0, 20));
+    broker.send_with_descriptor(part_of(an_offer(), 0, 20));
     CHECK(take_offer(backend.backend) == nullptr);
     CHECK_FALSE(broker.client_was_closed());
     backend.time.now += 5 * second;
@@ -154,13 +145,13 @@ TEST_CASE("a descriptor is closed when the rest of its offer does not come in ti
 }
 
 TEST_CASE("an offer is taken however the stream cuts it") {
-    for (std::size_t at = 1; at < message().size(); ++at) {
+    for (std::size_t at = 1; at < an_offer().size(); ++at) {
         CAPTURE(at);
         const Listening backend;
         RawBroker broker(backend.path);
-        broker.send_with_descriptor(part_of(message(), 0, at));
+        broker.send_with_descriptor(part_of(an_offer(), 0, at));
         CHECK(take_offer(backend.backend) == nullptr);
-        broker.send(part_of(message(), at, message().size()));
+        broker.send(part_of(an_offer(), at, an_offer().size()));
         CHECK(accept_and_close(take_offer(backend.backend)) == RP_HANDOFF_OK);
         CHECK(broker.answer() == acceptance(token_of(1)));
     }
@@ -215,9 +206,9 @@ TEST_CASE("what the kernel adds to each message of a socket with SO_PASSCRED and
         REQUIRE(rp_handoff_backend_add_connection(backend.get(), pair.b.release(), RP_HANDOFF_TRUST_CALLER) ==
                 RP_HANDOFF_OK);
         const ClientConnection client;
-        send_message(pair.a.get(), part_of(message(), 0, 30), client.fd.get(), 1);
+        send_message(pair.a.get(), part_of(an_offer(), 0, 30), client.fd.get(), 1);
         CHECK(take_offer(backend) == nullptr);
-        write_all(pair.a.get(), part_of(message(), 30, message().size()));
+        write_all(pair.a.get(), part_of(an_offer(), 30, an_offer().size()));
         CHECK(accept_and_close(take_offer(backend)) == RP_HANDOFF_OK);
 
         const Bytes next = RawBroker::message(token_of(2));
@@ -244,7 +235,7 @@ TEST_CASE("a backend that is out of descriptors says so in its refusal, so that 
     CHECK(statistics(backend.backend).unanswered == 0);
     check_serves(backend);
     ClientConnection again; // over the same connection, and with the same token, which was not used up
-    send_message(unlucky.connection.get(), message(), again.fd.get(), 1);
+    send_message(unlucky.connection.get(), an_offer(), again.fd.get(), 1);
     CHECK(accept_and_close(take_offer(backend.backend)) == RP_HANDOFF_OK);
 }
 
@@ -266,9 +257,9 @@ TEST_CASE("a receive that fails in the middle of an offer drops it with its desc
         CAPTURE(error);
         const Listening backend;
         RawBroker broker(backend.path);
-        broker.send_with_descriptor(part_of(message(), 0, 20));
+        broker.send_with_descriptor(part_of(an_offer(), 0, 20));
         CHECK(take_offer(backend.backend) == nullptr);
-        broker.send(part_of(message(), 20, message().size()));
+        broker.send(part_of(an_offer(), 20, an_offer().size()));
         {
             const Hooked<ssize_t(int, msghdr *, int)> hook(
                 calls::recvmsg(), [&](int, msghdr *, int) -> ssize_t { return fails_with(error); });
@@ -354,87 +345,4 @@ TEST_CASE("an answer whose read is interrupted is read all the same") {
         return interruptions-- > 0 ? fails_with(EINTR) : calls::recvmsg().real(fd, into, flags);
     });
     CHECK(execute(broker, request).result == RP_HANDOFF_COMPLETED);
-}
-
-TEST_CASE("a descriptor that the kernel kept from a backend is refused as denied, not as a shortage") {
-    const Listening backend;
-    RawBroker broker(backend.path);
-    broker.offer(token_of(1));
-    const Hooked<ssize_t(int, msghdr *, int)> module(
-        calls::recvmsg(), [&](int fd, msghdr *into, int flags) -> ssize_t {
-            const ssize_t n = calls::recvmsg().real(fd, into, flags);
-            if (cmsghdr *const header = n > 0 ? CMSG_FIRSTHDR(into) : nullptr; header != nullptr) {
-                int came = -1;
-                std::memcpy(&came, CMSG_DATA(header), sizeof came);
-                close(came);
-                into->msg_controllen = 0;
-                into->msg_flags |= MSG_CTRUNC;
-            }
-            return n;
-        });
-    CHECK(take_offer(backend.backend) == nullptr);
-    CHECK(broker.answer() ==
-          refusal(token_of(1), "the connection was not delivered: the system kept it from the backend"));
-    CHECK(statistics(backend.backend).rejected_offers == 1);
-}
-
-TEST_CASE("descriptors that are lost in the middle of an offer, where none may be, or beside others end it") {
-    const auto shortage_at = [](int nth, bool keep) {
-        return [nth, keep, calls_made = 0](int fd, msghdr *into, int flags) mutable -> ssize_t {
-            const ssize_t n = calls::recvmsg().real(fd, into, flags);
-            if (n > 0 && calls_made++ == nth) {
-                into->msg_flags |= MSG_CTRUNC;
-                into->msg_controllen = keep ? into->msg_controllen : 0;
-            }
-            return n;
-        };
-    };
-    { // in the middle: nothing was there that could have been lost, but the kernel says so
-        const Listening backend;
-        RawBroker broker(backend.path);
-        broker.send_with_descriptor(part_of(message(), 0, 20));
-        CHECK(take_offer(backend.backend) == nullptr);
-        broker.send(part_of(message(), 20, message().size()));
-        const Hooked<ssize_t(int, msghdr *, int)> hook(calls::recvmsg(), shortage_at(0, false));
-        CHECK(take_offer(backend.backend) == nullptr);
-        CHECK(broker.was_dropped());
-        CHECK(broker.client_was_closed());
-        CHECK(statistics(backend.backend).rejected_offers == 1);
-    }
-    const Listening backend; // at the start, beside one that came
-    RawBroker broker(backend.path);
-    broker.offer(token_of(1));
-    const Hooked<ssize_t(int, msghdr *, int)> hook(calls::recvmsg(), shortage_at(0, true));
-    CHECK(take_offer(backend.backend) == nullptr);
-    CHECK(broker.was_dropped());
-    CHECK(broker.client_was_closed());
-    CHECK(statistics(backend.backend).rejected_offers == 1);
-}
-
-TEST_CASE("what was switched on for a socket before the library got it comes along unnoticed") {
-    constexpr int so_inq = 84; // Linux 6.17 for Unix sockets
-    for (const int option : {so_inq, SO_TIMESTAMP, SO_TIMESTAMPNS, SO_PASSSEC}) {
-        CAPTURE(option);
-        const int on = 1;
-        const Backend backend = make_backend();
-        SocketPair pair;
-        if (setsockopt(pair.b.get(), SOL_SOCKET, option, &on, sizeof on) != 0 ||
-            setsockopt(pair.a.get(), SOL_SOCKET, option, &on, sizeof on) != 0) {
-            MESSAGE("this kernel does not know the option");
-            continue;
-        }
-        REQUIRE(rp_handoff_backend_add_connection(backend.get(), pair.b.release(), RP_HANDOFF_TRUST_CALLER) ==
-                RP_HANDOFF_OK);
-        FakeTime time;
-        const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
-        const ClientConnection client;
-        time.meanwhile = [&] { accept_and_close(take_offer(backend)); };
-        CHECK(execute(broker, request_over(pair.a.get(), client.fd.get(), issue(broker))).result ==
-              RP_HANDOFF_COMPLETED);
-        UniqueFd fd;
-        const SocketPair by_hand;
-        REQUIRE(setsockopt(by_hand.b.get(), SOL_SOCKET, option, &on, sizeof on) == 0);
-        send_message(by_hand.a.get(), {1, 2, 3}, client.fd.get(), 1);
-        CHECK(receive_by_hand(by_hand.b.get(), 3, fd) == RP_HANDOFF_OK);
-    }
 }

@@ -202,7 +202,7 @@ TEST_CASE("a transport that moved no byte leaves the connection to the broker, a
     for (const Cause cause :
          {Cause::unsupported_platform, Cause::permission_denied, Cause::peer_rejected, Cause::peer_unknown,
           Cause::backend_unavailable, Cause::would_block, Cause::descriptor_pressure, Cause::send_failed,
-          Cause::partial_send, Cause::deadline_before_send, Cause::no_memory}) {
+          Cause::deadline_before_send, Cause::no_memory}) {
         CAPTURE(cause);
         Broker broker;
         const TransportError error{cause, EIO, 0};

@@ -144,10 +144,11 @@ TEST_CASE("the client reconnects and sees no error, whatever the reason, with an
     }
 }
 
-TEST_CASE("a transport that failed before its first byte has not reached the backend") {
+TEST_CASE("a transport that failed before its first byte has not reached the backend, but one that sent a part has") {
     for (const Cause cause : all_causes) {
         CAPTURE(cause);
-        const bool may_have = cause == Cause::offer_undelivered || cause == Cause::callback_failed;
+        const bool may_have = cause == Cause::partial_send || cause == Cause::offer_undelivered ||
+                              cause == Cause::callback_failed; // also if its number of bytes was forgotten
         CHECK(TransportError{cause, 0, 0}.may_have_reached_backend() == may_have);
         CHECK(TransportError{cause, EPIPE, 0}.may_have_reached_backend() == may_have);
     }

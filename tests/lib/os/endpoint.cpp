@@ -196,7 +196,8 @@ TEST_CASE("what is in the way is told: somebody who listens, a file, a socket of
     const UniqueFd listener = listener_at(directory / "taken");
     check_refused(directory / "taken", Status::path_in_use, "another process listens at the path");
     const UniqueFd file(open((directory / "file").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-    check_refused(directory / "file", Status::path_foreign, "what is at the path is no socket of this user, so it stays");
+    check_refused(directory / "file", Status::path_foreign,
+                  "what is at the path is no socket of this user, so it stays");
     const UniqueFd datagrams(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     const sockaddr_un address = unix_address(directory / "datagrams");
     REQUIRE(bind(datagrams.get(), as_sockaddr(address), sizeof address) == 0);

@@ -141,12 +141,11 @@ TEST_CASE("memory is taken piece by piece, of which a signal costs one at most")
         lengths.push_back(length);
         return real();
     };
-    const Hooked<int(int, int, off_t, off_t)> sealed(
-        calls::fallocate(), [&](int fd, int mode, off_t from, off_t length) {
-            return piece(length, [&] { return calls::fallocate().real(fd, mode, from, length) == 0; })
-                       ? 0
-                       : fails_with(EINTR);
-        });
+    const Hooked<int(int, int, off_t, off_t)> sealed(calls::fallocate(), [&](int fd, int mode, off_t from,
+                                                                             off_t length) {
+        return piece(length, [&] { return calls::fallocate().real(fd, mode, from, length) == 0; }) ? 0
+                                                                                                   : fails_with(EINTR);
+    });
     const Hooked<int(int, off_t, off_t)> unsealed(calls::posix_fallocate(), [&](int fd, off_t from, off_t length) {
         return piece(length, [&] { return calls::posix_fallocate().real(fd, from, length) == 0; }) ? 0 : EINTR;
     });

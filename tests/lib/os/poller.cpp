@@ -25,7 +25,8 @@ std::vector<os::Poller::Id> ready_in(os::Poller &poller) {
 TEST_CASE("a poller that cannot be asked says why, and not that nothing is ready") {
     os::Poller poller = make_poller();
     const UniqueFd other(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    REQUIRE(dup3(other.get(), poller.fd(), O_CLOEXEC) == poller.fd()); // somebody closed it, and the number is used again
+    REQUIRE(dup3(other.get(), poller.fd(), O_CLOEXEC) ==
+            poller.fd()); // somebody closed it, and the number is used again
     const os::Poller::Ready ready = poller.ready();
     CHECK(ready.count == 0);
     CHECK(ready.os_error == EINVAL);

@@ -59,11 +59,14 @@ struct Listening {
     std::shared_ptr<handoff::Backend> backend;
 };
 
-void offer(const UniqueFd &connection, std::uint8_t token) {
-    const Bytes bytes(handoff::Token::size, token);
+void offer(const UniqueFd &connection, const Bytes &bytes) {
     const auto message = handoff::wire::encode_offer_message({bytes.data(), bytes.size()}, "service", 7);
     const ClientConnection client;
     REQUIRE(os::send(connection.get(), client.fd.get(), message.view()).bytes == message.size);
+}
+
+Bytes token_bytes(std::uint8_t byte) {
+    return Bytes(handoff::Token::size, byte);
 }
 
 } // namespace
@@ -72,7 +75,7 @@ TEST_CASE("a connection that says nothing in time is counted, and one that rests
     Listening side;
     const UniqueFd silent = dial(side.path);
     const UniqueFd resting = dial(side.path);
-    offer(resting, 1);
+    offer(resting, token_bytes(1));
     CHECK(side.take()->refuse("no") == Status::ok);
     CHECK(side.take() == nullptr);
     side.now += io_timeout - 1;
@@ -112,6 +115,18 @@ TEST_CASE("a broker that speaks sessions is told that this backend does not, and
     CHECK(is_at_end(broker.get()));
 }
 
+TEST_CASE("an offer whose token begins by chance as a session's hello does is an offer") {
+    Listening side;
+    const UniqueFd broker = dial(side.path);
+    Bytes token(handoff::session::max_hello_frame);
+    handoff::session::encode_hello(token.data(), {handoff::session::Hello::Role::broker, 1, 1, 64, ""});
+    token.resize(handoff::Token::size);
+    REQUIRE(handoff::wire::is_session_hello({token.data(), token.size()}));
+    offer(broker, token);
+    CHECK(side.take() != nullptr);
+    CHECK(side.backend->statistics().session_brokers == 0);
+}
+
 TEST_CASE("an endpoint that others hold too goes on when the backend is shut down, which is not woken by it any more") {
     Listening side;
     side.backend->shutdown();
@@ -135,7 +150,7 @@ TEST_CASE("a listener from outside is taken on success alone, and a refusal says
     CHECK(side.backend->add_listener(listener.get(), true, why) == Status::ok);
     listener.release();
     const UniqueFd broker = dial(side.directory / "other");
-    offer(broker, 2);
+    offer(broker, token_bytes(2));
     CHECK(side.take() != nullptr);
 }
 
