@@ -1,8 +1,8 @@
 """What a configuration and a broken variant of a model are, and how one is searched.
 
-A model is a directory with a configurations.py: MODEL is the file that spin is given, MARKED those in which it is said
-what can occur, DEFAULTS has all its numbers, CONFIGURATIONS and VARIANTS what is searched, AUDITED whether a process of
-it has to come to its end, which looks at what is left.
+A model is a directory with a configurations.py: MODEL is the file that spin is given, with which OPTIONS; MARKED those
+files in which it is said what can occur; DEFAULTS has all its numbers; CONFIGURATIONS and VARIANTS what is searched;
+AUDITED whether its process Audit has to come to its end.
 """
 import dataclasses
 import importlib.util
@@ -60,7 +60,7 @@ class Model:
         options = self.has.DEFAULTS | configuration.options
         assert options.keys() == self.has.DEFAULTS.keys()
         parameters = [f"-D{name}={value}" for name, value in options.items()]
-        steps = [("spin", *parameters, *defines, "-a", os.path.join(self.directory, self.has.MODEL))]
+        steps = [("spin", *self.has.OPTIONS, *parameters, *defines, "-a", os.path.join(self.directory, self.has.MODEL))]
         if options.get("FAIRNESS"):
             steps += [(*COMPILE, *compile_with), ("./pan", f"-m{DEPTH}", "-a", "-f")]
         else:
@@ -96,7 +96,8 @@ class Model:
         output = self.search(configuration, f"-DBROKEN_{variant.switch}", f"-DONLY={variant.breaks}",
                              compile_with=["-O0"])
         error = "acceptance cycle" if configuration.options.get("FAIRNESS") else "assertion violated .*"
-        caught = re.search(rf"^pan:1: {error} \(at depth \d+\)$", output, re.M) and re.search("errors: 1$", output, re.M)
+        caught = re.search(rf"^pan:1: {error} \(at depth \d+\)$", output, re.M)
+        caught = caught and re.search("errors: 1$", output, re.M)
         return [] if caught else [f"not caught:\n{output}"], f"breaks {variant.breaks}"
 
 

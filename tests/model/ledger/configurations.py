@@ -2,6 +2,7 @@
 from machinery import Configuration, Variant
 
 MODEL = "session.pml"
+OPTIONS = ()
 MARKED = ("broker.pml", "backend.pml")
 AUDITED = True
 DEFAULTS = dict(SESSIONS=1, SLOTS=1, CONNECTIONS=2, WORKERS=1, STREAM=1, ANSWERS=2, REUSE_AT_VERDICT=0, PARTIAL_SENDS=0,
