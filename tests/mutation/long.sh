@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # root and wanted are of tests/run and tests/support/setup.sh
-# Sourced by tests/run: mutants, only if the suite is asked for by name. MUTATION has more arguments of tests/mutation/run.
+# Sourced by tests/run: mutants, only if the suite is asked for by name. MUTATION has arguments of tests/mutation/run.
 
 mutation() {
     # shellcheck disable=SC2086 # a list of words

@@ -1,4 +1,4 @@
-"""The mutants: what universalmutator makes of the wings' sources, a sample of it, and the survivors that have a name."""
+"""The mutants: what universalmutator makes of the wings' sources, a sample of it, and the survivors with a name."""
 import contextlib
 import dataclasses
 import glob
@@ -8,8 +8,8 @@ import random
 
 RULES = ["universal.rules", "c_like.rules", "cpp.rules"]
 # Lines that cannot be wrong in a way that a test could see: they would not compile, or say nothing at run time.
-LEFT_ALONE = [r"^\s*#", r"^\s*template", r"static_assert", r"^\s*(inline )?namespace", r"^\s*using ", r"^\s*(public|private):",
-              r"^\s*friend ", r"^\s*[{}();]*\s*$"]
+LEFT_ALONE = [r"^\s*#", r"^\s*template", r"static_assert", r"^\s*(inline )?namespace", r"^\s*using ",
+              r"^\s*(public|private):", r"^\s*friend ", r"^\s*[{}();]*\s*$"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@
  *   LOOP_SUBMITS      when a loop submits: 1 between process and timeout, 2 between timeout and poll, 3 either
  *   LOOP_ENDS         a loop may end, at the end of a turn
  *   CALLS             what handlers may call, any number of times: sums of SUBMIT, PROCESS, NEXT_EVENT, ANSWER
- *   HANDLER_IS_LOOP   the first handler's calls come from the thread that asked for the loop's timeout: a pool of threads,
+ *   HANDLER_IS_LOOP   the first handler's calls come from the thread that asked for the loop's timeout: a pool,
  *                     goroutines, coroutines
  *   EXECUTORS         how many of the waiters, the first, wait for the outcome of a handoff of their own
  *   LIMITS            waits may have limits
@@ -52,8 +52,8 @@ bool has_outcome[THREADS];
 /* ---- The doorbell. */
 bool loop_bell;
 bool lookout_bell;
-byte told;             /* what timeout answered last; AT_ONCE from its asker's process on, who is awake and asks again */
-byte told_to = NOBODY; /* the thread that asked. Loops that follow each other follow by this, too */
+byte told;             /* what timeout answered last; AT_ONCE from its asker's process on, which is awake then */
+byte told_to = NOBODY; /* the thread that asked */
 byte lookout = NOBODY; /* the one of those that wait which waits on the sockets */
 bool watch_input;      /* FIXED_WATCH: what it looks for, */
 bool watch_output;     /* as it was when it began */

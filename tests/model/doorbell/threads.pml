@@ -26,7 +26,8 @@ proctype Loop(byte me)
     do
     :: atomic { ask(me, me); until[me] = told };
        if
-       :: LOOP_SUBMITS >= 2 -> atomic { submits_left > 0 -> submit_and_settle(me); occurs("a loop submits after it asked\n") }
+       :: LOOP_SUBMITS >= 2 ->
+          atomic { submits_left > 0 -> submit_and_settle(me); occurs("a loop submits after it asked\n") }
        :: true
        fi;
        is[me] = POLLING;
@@ -176,7 +177,8 @@ init
             wants[i] = NOTHING;
             if
             :: i < FIRST_HANDLER -> run Loop(i)
-            :: i >= FIRST_HANDLER && i < FIRST_WAITER -> run Handler(i, (HANDLER_IS_LOOP && i == FIRST_HANDLER -> 0 : i))
+            :: i >= FIRST_HANDLER && i < FIRST_WAITER ->
+              run Handler(i, (HANDLER_IS_LOOP && i == FIRST_HANDLER -> 0 : i))
             :: i >= FIRST_WAITER -> run Waiter(i, i < FIRST_WAITER + EXECUTORS)
             fi
         }
