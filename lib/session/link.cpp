@@ -61,6 +61,7 @@ std::size_t Link::wanted(std::size_t &from) noexcept {
         }
         if (begin_ + whole > capacity_) {
             std::memmove(received_.get(), received_.get() + begin_, have);
+            explicit_bzero(received_.get() + have, end_ - have); // where it was, a token may be
             begin_ = 0;
             end_ = have;
         }

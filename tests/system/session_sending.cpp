@@ -223,13 +223,14 @@ TEST_CASE("where a batch is too much for the kernel its offers go one by one") {
     }
     std::vector<std::size_t> sent; // how many descriptors each message took along
     {
-        const Hooked<SendMessage> batches_fail(calls::sendmsg(), [&](int fd, const msghdr *message, int flags) {
-            if (descriptors_of(message) > 1) {
-                return fails_with(ETOOMANYREFS);
-            }
-            sent.push_back(descriptors_of(message));
-            return calls::sendmsg().real(fd, message, flags);
-        });
+        const Hooked<SendMessage> batches_fail(calls::sendmsg(),
+                                               [&](int fd, const msghdr *message, int flags) -> ssize_t {
+                                                   if (descriptors_of(message) > 1) {
+                                                       return fails_with(ETOOMANYREFS);
+                                                   }
+                                                   sent.push_back(descriptors_of(message));
+                                                   return calls::sendmsg().real(fd, message, flags);
+                                               });
         REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 10, nullptr) == 10);
     }
     CHECK(sent == std::vector<std::size_t>(10, 1));
