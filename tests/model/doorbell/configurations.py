@@ -6,8 +6,8 @@ OPTIONS = ("-o3",)  # statements are not merged: what was merged is not told as 
 MARKED = ("engine.pml", "threads.pml")
 AUDITED = False  # it stays where it is for as long as nothing is wrong
 SUBMIT, PROCESS, NEXT_EVENT, ANSWER = 1, 2, 4, 8
-DEFAULTS = dict(LOOPS=0, HANDLERS=0, WAITERS=0, LOOP_TAKES=0, LOOP_SUBMITS=0, LOOP_ENDS=0, CALLS=0, HANDLER_IS_LOOP=0,
-                EXECUTORS=0, LIMITS=0, FIXED_WATCH=0, SUBMITS=2, ARRIVALS=2, BOUND=2, FULL=1)
+DEFAULTS = dict(LOOPS=0, HANDLERS=0, WAITERS=0, LOOP_ASKS=1, LOOP_TAKES=0, LOOP_SUBMITS=0, LOOP_ENDS=0, CALLS=0,
+                HANDLER_IS_LOOP=0, EXECUTORS=0, LIMITS=0, FIXED_WATCH=0, SUBMITS=2, ARRIVALS=2, BOUND=2, FULL=1)
 
 ROOM = {"output waited for room"}
 LOOP = ROOM | {"the bell wakes a loop", "a deadline wakes a loop"}
@@ -22,6 +22,8 @@ CONFIGURATIONS = [
                   dict(LOOPS=1, HANDLERS=1, CALLS=SUBMIT | PROCESS | NEXT_EVENT | ANSWER)),
     Configuration("loop that takes one event a turn", LOOP | STEALS,
                   dict(LOOPS=1, HANDLERS=1, LOOP_TAKES=1, CALLS=SUBMIT | PROCESS | NEXT_EVENT | ANSWER)),
+    Configuration("loop that never asks", LOOP - {"a deadline wakes a loop"} | STEALS,
+                  dict(LOOPS=1, HANDLERS=1, LOOP_ASKS=0, LOOP_TAKES=1, CALLS=PROCESS | NEXT_EVENT | ANSWER)),
     Configuration("loop that submits", LOOP | LATE | STEALS,
                   dict(LOOPS=1, HANDLERS=1, LOOP_SUBMITS=3, CALLS=PROCESS | NEXT_EVENT)),
     Configuration("loop and other calls of its thread", LOOP | STEALS,

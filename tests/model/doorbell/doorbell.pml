@@ -4,6 +4,7 @@
  * thread does with the session's lock held is one step here, and everybody else may move between two of those.
  *
  *   LOOPS, HANDLERS, WAITERS  how many threads there are of each kind: threads.pml
+ *   LOOP_ASKS         loops ask for the timeout, or else they rely on the descriptor alone
  *   LOOP_TAKES        how many events a loop takes in one turn; 0: until there are none
  *   LOOP_SUBMITS      when a loop submits: 1 between process and timeout, 2 between timeout and poll, 3 either
  *   LOOP_ENDS         a loop may end, at the end of a turn
@@ -31,6 +32,7 @@
 
 /* ---- Time. Deadlines are later than 0. An instant that has passed is due. */
 #define AT_ONCE 0
+#define UNASKED 1 /* no deadline is earlier, but what is at once is */
 #define LAST 2
 #define FOREVER 3
 byte now;
@@ -52,7 +54,7 @@ bool has_outcome[THREADS];
 /* ---- The doorbell. */
 bool loop_bell;
 bool lookout_bell;
-byte told;             /* what timeout answered last; AT_ONCE from its asker's process on, which is awake then */
+byte told = UNASKED;   /* what timeout answered last; AT_ONCE from its asker's process on, which is awake then */
 byte told_to = NOBODY; /* the thread that asked */
 byte lookout = NOBODY; /* the one of those that wait which waits on the sockets */
 bool watch_input;      /* FIXED_WATCH: what it looks for, */

@@ -24,7 +24,12 @@ proctype Loop(byte me)
     byte n, taken;
 
     do
-    :: atomic { ask(me, me); until[me] = told };
+    :: atomic {
+           if
+           :: LOOP_ASKS -> ask(me, me); until[me] = told
+           :: else -> last_to_ask = me; until[me] = FOREVER
+           fi
+       };
        if
        :: LOOP_SUBMITS >= 2 ->
           atomic { submits_left > 0 -> submit_and_settle(me); occurs("a loop submits after it asked\n") }
