@@ -224,10 +224,19 @@ TEST_CASE("where a batch is too much for the kernel its offers go one by one") {
     for (ClientConnection &client : clients) {
         items.push_back(submission_of(client.fd.release()));
     }
+    std::vector<std::size_t> sent; // how many descriptors each message took along
     {
-        const NoOffers batches(ETOOMANYREFS, 2);
+        const Hooked<SendMessage> batches_fail(calls::sendmsg(),
+                                               [&](int fd, const msghdr *message, int flags) -> ssize_t {
+                                                   if (descriptors_of(message) > 1) {
+                                                       return fails_with(ETOOMANYREFS);
+                                                   }
+                                                   sent.push_back(descriptors_of(message));
+                                                   return calls::sendmsg().real(fd, message, flags);
+                                               });
         REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 10, nullptr) == 10);
     }
+    CHECK(sent == std::vector<std::size_t>(10, 1));
     joined.turn();
     for (const ClientConnection &client : clients) {
         const UniqueFd adopted = accept_offer(take_event(joined.receiving).offer);

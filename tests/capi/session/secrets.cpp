@@ -1,6 +1,10 @@
 // Tokens end with their handoff: afterwards there is none in the memory of either side, nor in what is told to anybody.
+#include <cstdio>
+#include <cstring>
+
 #include "support/memory_scan.hpp"
 #include "support/session.hpp"
+#include "support/session_hand.hpp"
 #include "support/valgrind.hpp"
 
 using namespace rp::test;
@@ -41,6 +45,28 @@ __attribute__((noinline)) void hand_over(const Joined &joined, int how) {
     CHECK(take_event(joined.offering).kind == RP_HANDOFF_EVENT_OUTCOME);
 }
 
+// Another process, so that this one's memory has of the token only what the library keeps: sends a whole offer and, in the
+// same message, the head of the longest frame that there can be, for which the receiver has to make room, up to the end
+// of its token. Sends the next byte when it is told to.
+Child cut_offers(const hand::BackendScene &scene, const hand::Offer &whole, const ClientConnection &client) {
+    return Child([&](const Wire &wire) {
+        constexpr std::size_t longest = 80 * 1024;
+        hand::Offer secretive;
+        std::fill(std::begin(secretive.token.bytes), std::end(secretive.token.bytes), secret);
+        const Bytes item = secretive.item();
+        Bytes bytes = hand::frame(hand::offers, 1, whole.item());
+        const Bytes cut = hand::frame(hand::offers, 1, Bytes(longest - hand::header_size));
+        bytes.insert(bytes.end(), cut.begin(), cut.begin() + hand::header_size);
+        bytes.insert(bytes.end(), item.begin(), item.end());
+        scene.say(bytes, {client.fd.get()});
+        wire.say('s');
+        must(wire.hear() == 'n');
+        scene.say(Bytes(1));
+        wire.say('s');
+        wire.hear();
+    });
+}
+
 } // namespace
 
 TEST_CASE("a token that is in use is found in memory, so that one which is not found is not there" *
@@ -70,6 +96,32 @@ TEST_CASE("of a session that ended in the middle no token is left in memory" *
         process(side.joined->receiving);
     }
     check_no_token_in_memory();
+}
+
+TEST_CASE("of an offer that was cut, and moved in the memory where it is received, no token is left" *
+          doctest::test_suite(not_under_valgrind)) {
+    {
+        hand::BackendScene scene;
+        ClientConnection client;
+        hand::Offer whole;
+        whole.ticket = 1;
+        whole.metadata = Bytes(400); // so that what is moved does not overlap with where it was
+        scene.put(whole);
+        Child broker = cut_offers(scene, whole, client);
+        scene.close();
+        REQUIRE(broker.hear() == 's');
+        const Event offered = scene.next_event();
+        REQUIRE(offered.kind == RP_HANDOFF_EVENT_OFFER);
+        CHECK(tokens_in_memory() > 0);
+        broker.say('n');
+        REQUIRE(broker.hear() == 's');
+        process(scene.receiving);
+        CHECK(tokens_in_memory() == 1);
+        broker.say('e');
+        REQUIRE(broker.wait() == 0);
+        process(scene.receiving);
+    }
+    check_gone();
 }
 
 TEST_CASE("no detail that is told has anything of a token") {

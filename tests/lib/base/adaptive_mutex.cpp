@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <thread>
@@ -11,20 +12,31 @@ using namespace rp::handoff;
 
 TEST_CASE("of several threads one at a time holds the mutex") {
     AdaptiveMutex mutex;
+    std::atomic<int> inside{0};
+    std::atomic<int> most{0};
+    std::atomic<int> met{0}; // how often one came while another was inside
+    std::atomic<int> total{0};
     int count = 0; // not atomic
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {
         threads.emplace_back([&] {
-            for (int k = 0; k < 20'000; ++k) {
+            int own = 0;
+            for (; own < 2'000 || met < 100; ++own) {
+                met += inside > 0 ? 1 : 0;
                 const std::lock_guard<AdaptiveMutex> lock(mutex);
+                most = std::max(most.load(), ++inside);
+                std::this_thread::yield(); // whoever can come in does it now
                 ++count;
+                --inside;
             }
+            total += own;
         });
     }
     for (std::thread &thread : threads) {
         thread.join();
     }
-    CHECK(count == 4 * 20'000);
+    CHECK(most == 1);
+    CHECK(count == total);
 }
 
 TEST_CASE("who waits for a mutex that is held for long gets it in the end, and not before") {

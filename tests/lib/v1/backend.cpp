@@ -100,7 +100,7 @@ TEST_CASE("a broker that speaks sessions is told that this backend does not, and
     const UniqueFd broker = dial(side.path);
     std::uint8_t hello[handoff::session::max_hello_frame];
     const std::size_t size =
-        handoff::session::encode_hello(hello, {handoff::session::Hello::Role::broker, 1, 1, 64, "service"});
+        handoff::session::encode_hello(hello, {handoff::session::Hello::Role::broker, 1, 1, 64, 0, "service"});
     REQUIRE(send(broker.get(), hello, size, 0) == static_cast<ssize_t>(size));
     CHECK(side.take() == nullptr);
     CHECK(side.backend->statistics().session_brokers == 1);
@@ -119,7 +119,7 @@ TEST_CASE("an offer whose token begins by chance as a session's hello does is an
     Listening side;
     const UniqueFd broker = dial(side.path);
     Bytes token(handoff::session::max_hello_frame);
-    handoff::session::encode_hello(token.data(), {handoff::session::Hello::Role::broker, 1, 1, 64, ""});
+    handoff::session::encode_hello(token.data(), {handoff::session::Hello::Role::broker, 1, 1, 64, 0, ""});
     token.resize(handoff::Token::size);
     REQUIRE(handoff::wire::is_session_hello({token.data(), token.size()}));
     offer(broker, token);

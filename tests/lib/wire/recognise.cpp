@@ -16,7 +16,7 @@ namespace {
 
 std::vector<std::uint8_t> hello(std::string_view service) {
     std::vector<std::uint8_t> bytes(session::max_hello_frame);
-    bytes.resize(session::encode_hello(bytes.data(), {session::Hello::Role::broker, 1, 1, 4096, service}));
+    bytes.resize(session::encode_hello(bytes.data(), {session::Hello::Role::broker, 1, 1, 4096, 0, service}));
     return bytes;
 }
 
