@@ -121,7 +121,7 @@ TEST_CASE("of an offer that was cut, and moved in the memory where it is receive
         REQUIRE(broker.wait() == 0);
         process(scene.receiving);
     }
-    check_gone();
+    check_no_token_in_memory();
 }
 
 TEST_CASE("no detail that is told has anything of a token") {
