@@ -141,12 +141,12 @@ int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t time
     });
 }
 
-int32_t rp_handoff_backend_fd(rp_handoff_backend *backend) {
+int32_t rp_handoff_backend_get_fd(rp_handoff_backend *backend) {
     const Status status = check_handle(backend);
     return status == Status::ok ? backend->backend->fd() : code(status);
 }
 
-int32_t rp_handoff_backend_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns) {
+int32_t rp_handoff_backend_get_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns) {
     return guarded_with(backend, [&] {
         if (out_timeout_ns == nullptr) {
             return Status::invalid_argument;
@@ -167,7 +167,7 @@ int32_t rp_handoff_backend_stop(rp_handoff_backend *backend) {
     return code(status);
 }
 
-int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend, rp_handoff_backend_statistics *out_statistics) {
+int32_t rp_handoff_backend_get_statistics(rp_handoff_backend *backend, rp_handoff_backend_statistics *out_statistics) {
     return guarded_with(backend, [&] {
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;

@@ -263,7 +263,7 @@ int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32_t max_count, r
     });
 }
 
-int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker, rp_handoff_broker_statistics *out_statistics) {
+int32_t rp_handoff_broker_get_statistics(rp_handoff_broker *broker, rp_handoff_broker_statistics *out_statistics) {
     return guarded_with(broker, [&] {
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;

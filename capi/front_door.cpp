@@ -12,10 +12,10 @@
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
 
-static_assert(static_cast<int>(FrontDoor::Visit::Result::dropped) == RP_HANDOFF_VISIT_DROPPED);
-static_assert(static_cast<int>(FrontDoor::Visit::Result::refused) == RP_HANDOFF_VISIT_REFUSED);
-static_assert(static_cast<int>(FrontDoor::Visit::Result::reconnect) == RP_HANDOFF_VISIT_RECONNECT);
-static_assert(static_cast<int>(FrontDoor::Visit::Result::handed_off) == RP_HANDOFF_VISIT_HANDED_OFF);
+static_assert(static_cast<int>(FrontDoor::Visit::Result::dropped) == RP_HANDOFF_FRONT_DOOR_DROPPED);
+static_assert(static_cast<int>(FrontDoor::Visit::Result::refused) == RP_HANDOFF_FRONT_DOOR_REFUSED);
+static_assert(static_cast<int>(FrontDoor::Visit::Result::reconnect) == RP_HANDOFF_FRONT_DOOR_RECONNECT);
+static_assert(static_cast<int>(FrontDoor::Visit::Result::handed_off) == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
 static_assert(static_cast<int>(wire::RefusalCode::fd_pressure) == RP_HANDOFF_REFUSED_FD_PRESSURE);
 
 struct rp_handoff_front_door {
@@ -36,14 +36,14 @@ std::string to_string(const Result<std::string_view> &text) {
     return std::string(*text);
 }
 
-Result<BackendKey> key_of(const rp_handoff_service &s, std::string_view name, std::string_view version) {
+Result<BackendKey> key_of(const rp_handoff_front_door_service &s, std::string_view name, std::string_view version) {
     if (s.backend != nullptr) {
         return to_backend_key(s.backend);
     }
     return BackendKey(BackendKey::Instance::shared, {}, name, version, {});
 }
 
-Status read_versions(const rp_handoff_service &s, std::vector<std::string> &versions) {
+Status read_versions(const rp_handoff_front_door_service &s, std::vector<std::string> &versions) {
     if (s.allowed_version_count > max_versions || (s.allowed_version_count > 0 && s.allowed_versions == nullptr)) {
         return Status::invalid_argument;
     }
@@ -57,7 +57,7 @@ Status read_versions(const rp_handoff_service &s, std::vector<std::string> &vers
     return Status::ok;
 }
 
-Result<Service> to_service(const rp_handoff_service &s, const Broker &broker) {
+Result<Service> to_service(const rp_handoff_front_door_service &s, const Broker &broker) {
     const auto name = to_text(s.name, max_name);
     const auto version = to_text(s.version, max_name);
     const auto backend = to_text(s.backend_endpoint, max_endpoint);
@@ -101,8 +101,8 @@ Result<Service> to_service(const rp_handoff_service &s, const Broker &broker) {
     return service;
 }
 
-rp_handoff_visit to_visit(const FrontDoor::Visit &visit) noexcept {
-    rp_handoff_visit out{};
+rp_handoff_front_door_visit to_visit(const FrontDoor::Visit &visit) noexcept {
+    rp_handoff_front_door_visit out{};
     out.result = static_cast<std::int32_t>(visit.result);
     out.status = code(visit.status);
     out.code = static_cast<std::int32_t>(visit.code);
@@ -148,9 +148,10 @@ void rp_handoff_front_door_destroy(rp_handoff_front_door *front_door) {
     destroy(front_door, [](bool) { return true; });
 }
 
-int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door, const rp_handoff_service *service) {
+int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door,
+                                          const rp_handoff_front_door_service *service) {
     return guarded_with(front_door, [&] {
-        rp_handoff_service s{};
+        rp_handoff_front_door_service s{};
         if (const Status status = read_struct(service, s); status != Status::ok) {
             return status;
         }
@@ -171,8 +172,8 @@ int32_t rp_handoff_front_door_remove_service(rp_handoff_front_door *front_door, 
     });
 }
 
-int32_t rp_handoff_front_door_serve(rp_handoff_front_door *front_door, int32_t client_fd, rp_handoff_visit *out_visit,
-                                    rp_handoff_outcome *out_outcome) {
+int32_t rp_handoff_front_door_serve(rp_handoff_front_door *front_door, int32_t client_fd,
+                                    rp_handoff_front_door_visit *out_visit, rp_handoff_outcome *out_outcome) {
     return guarded_with(front_door, [&] {
         if (client_fd < 0 || check_result_struct(out_visit) != Status::ok ||
             (out_outcome != nullptr && check_result_struct(out_outcome) != Status::ok)) {

@@ -40,7 +40,7 @@ void rp_handoff_listener_destroy(rp_handoff_listener *listener) {
     destroy(listener, [](bool) { return true; });
 }
 
-int32_t rp_handoff_listener_fd(rp_handoff_listener *listener) {
+int32_t rp_handoff_listener_get_fd(rp_handoff_listener *listener) {
     const Status status = check_handle(listener);
     return status == Status::ok ? listener->endpoint.fd() : code(status);
 }

@@ -53,7 +53,7 @@ std::int32_t give(Result<Accepted> accepted, std::int32_t *out_fd) noexcept {
 
 } // namespace
 
-int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info) {
+int32_t rp_handoff_offer_get_info(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info) {
     return guarded_with(offer, [&] {
         if (const Status status = check_result_struct(out_info); status != Status::ok) {
             return status;

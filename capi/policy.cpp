@@ -116,8 +116,8 @@ int32_t rp_handoff_broker_record_success(rp_handoff_broker *broker, const rp_han
     });
 }
 
-int32_t rp_handoff_broker_failure_count(rp_handoff_broker *broker, const rp_handoff_backend_key *backend,
-                                        uint32_t *out_count) {
+int32_t rp_handoff_broker_get_failure_count(rp_handoff_broker *broker, const rp_handoff_backend_key *backend,
+                                            uint32_t *out_count) {
     return guarded_with(broker, [&] {
         const Result<BackendKey> key = to_backend_key(backend);
         if (!key || out_count == nullptr) {

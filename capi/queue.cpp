@@ -107,7 +107,7 @@ int32_t rp_handoff_queue_expire(rp_handoff_queue *queue, uint32_t *out_expired) 
     });
 }
 
-int32_t rp_handoff_queue_length(rp_handoff_queue *queue, uint32_t *out_length) {
+int32_t rp_handoff_queue_get_length(rp_handoff_queue *queue, uint32_t *out_length) {
     return guarded_with(queue, [&] {
         if (out_length == nullptr) {
             return Status::invalid_argument;

@@ -134,8 +134,8 @@ rp_handoff_event to_event(session::Event &event, rp_handoff_session &session) no
 
 } // namespace
 
-int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
-                                rp_handoff_session **out_session) {
+int32_t rp_handoff_session_create_broker(rp_handoff_broker *broker, const rp_handoff_session_options *options,
+                                         rp_handoff_session **out_session) {
     return guarded_with(broker, [&] {
         rp_handoff_session_options o{};
         if (out_session == nullptr) {
@@ -159,7 +159,7 @@ int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_sess
     });
 }
 
-int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp_handoff_session **out_session) {
+int32_t rp_handoff_session_create_backend(const rp_handoff_session_options *options, rp_handoff_session **out_session) {
     return guarded([&] {
         rp_handoff_session_options o{};
         if (out_session == nullptr) {
@@ -205,7 +205,7 @@ int32_t rp_handoff_session_close(rp_handoff_session *session) {
     });
 }
 
-int32_t rp_handoff_session_fd(rp_handoff_session *session) {
+int32_t rp_handoff_session_get_fd(rp_handoff_session *session) {
     return guarded_with(session, [&]() -> std::int32_t {
         const Result<int> fd = session->any().fd();
         return fd ? *fd : code(fd.error());
@@ -217,7 +217,7 @@ int32_t rp_handoff_session_events(rp_handoff_session *session) {
     return status == Status::ok ? POLLIN : code(status);
 }
 
-int32_t rp_handoff_session_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns) {
+int32_t rp_handoff_session_get_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns) {
     return guarded_with(session, [&] {
         if (out_timeout_ns == nullptr) {
             return Status::invalid_argument;
@@ -327,7 +327,7 @@ int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff
     });
 }
 
-int32_t rp_handoff_session_peer_get(rp_handoff_session *session, rp_handoff_session_peer *out_peer) {
+int32_t rp_handoff_session_get_peer(rp_handoff_session *session, rp_handoff_session_peer *out_peer) {
     return guarded_with(session, [&] {
         if (const Status status = check_result_struct(out_peer); status != Status::ok) {
             return status;
@@ -343,7 +343,7 @@ int32_t rp_handoff_session_peer_get(rp_handoff_session *session, rp_handoff_sess
     });
 }
 
-int32_t rp_handoff_session_statistics_get(rp_handoff_session *session, rp_handoff_session_statistics *out_statistics) {
+int32_t rp_handoff_session_get_statistics(rp_handoff_session *session, rp_handoff_session_statistics *out_statistics) {
     return guarded_with(session, [&] {
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;

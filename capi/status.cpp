@@ -130,7 +130,7 @@ const char *rp_handoff_strerror(int32_t status) {
     return found != std::end(texts) ? found->text : "unknown status";
 }
 
-int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform) {
+int32_t rp_handoff_get_platform(rp_handoff_platform *out_platform) {
     return guarded([&] {
         if (const Status status = check_result_struct(out_platform); status != Status::ok) {
             return status;

@@ -204,7 +204,7 @@ typedef struct rp_handoff_platform {
 } rp_handoff_platform;
 
 /* Fills in what holds for this process now: capabilities can change. */
-RP_HANDOFF_API int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform);
+RP_HANDOFF_API int32_t rp_handoff_get_platform(rp_handoff_platform *out_platform);
 
 /* -------------------------------------------------------------------------------------------------- token ---- */
 
@@ -431,8 +431,8 @@ RP_HANDOFF_API int32_t rp_handoff_broker_record_success(rp_handoff_broker *broke
                                                         const rp_handoff_backend_key *backend);
 
 /* The number of failures in the present window. */
-RP_HANDOFF_API int32_t rp_handoff_broker_failure_count(rp_handoff_broker *broker, const rp_handoff_backend_key *backend,
-                                                       uint32_t *out_count);
+RP_HANDOFF_API int32_t rp_handoff_broker_get_failure_count(rp_handoff_broker *broker,
+                                                           const rp_handoff_backend_key *backend, uint32_t *out_count);
 
 /* Tell the guard how the broker's own accept(2) went. accept_failed: 1 if that errno is about descriptors, so that
  * there is pressure now, 0 if not. accept_succeeded: 1 if that ended it, 0 otherwise. The send path tells the guard of
@@ -483,28 +483,28 @@ typedef int32_t (*rp_handoff_transport_fn)(void *user_data, const rp_handoff_att
 
 /* What a waiter of the caller's is told. `connection_fd` is the connection on which the built-in transport sent and the
  * backend answers (borrowed, blocking mode unspecified), or -1. */
-typedef struct rp_handoff_await {
+typedef struct rp_handoff_ack_wait {
     uint32_t struct_size;
     int32_t connection_fd;
     const rp_handoff_token *token;
     uint64_t correlation_id;
     uint64_t deadline_ns; /* instant */
-} rp_handoff_await;
+} rp_handoff_ack_wait;
 
 enum {
-    RP_HANDOFF_AWAIT_ACCEPTED = 1, /* observed_ns tells when */
-    RP_HANDOFF_AWAIT_REFUSED = 2,  /* by a well-formed answer with this token and correlation id: BROKER */
-    RP_HANDOFF_AWAIT_FAILED = 3    /* no such answer */
+    RP_HANDOFF_ACK_WAIT_ACCEPTED = 1, /* observed_ns tells when */
+    RP_HANDOFF_ACK_WAIT_REFUSED = 2,  /* by a well-formed answer with this token and correlation id: BROKER */
+    RP_HANDOFF_ACK_WAIT_FAILED = 3    /* no such answer */
 };
-typedef struct rp_handoff_await_result {
+typedef struct rp_handoff_ack_wait_result {
     uint32_t struct_size;
-    int32_t status;       /* RP_HANDOFF_AWAIT_; 0 before the call, which counts as a callback that failed */
+    int32_t status;       /* RP_HANDOFF_ACK_WAIT_; 0 before the call, which counts as a callback that failed */
     uint64_t observed_ns; /* instant at which the answer was there; at or after the deadline is late */
-} rp_handoff_await_result;
+} rp_handoff_ack_wait_result;
 
 /* Called at most once per execute, after everything was sent. */
-typedef int32_t (*rp_handoff_await_ack_fn)(void *user_data, const rp_handoff_await *await,
-                                           rp_handoff_await_result *out_result);
+typedef int32_t (*rp_handoff_await_ack_fn)(void *user_data, const rp_handoff_ack_wait *ack_wait,
+                                           rp_handoff_ack_wait_result *out_result);
 
 typedef struct rp_handoff_request {
     uint32_t struct_size;
@@ -630,7 +630,7 @@ typedef struct rp_handoff_broker_statistics {
     uint64_t fd_pressure_refusals; /* Hellos that the front door refused because of it */
 } rp_handoff_broker_statistics;
 
-RP_HANDOFF_API int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker,
+RP_HANDOFF_API int32_t rp_handoff_broker_get_statistics(rp_handoff_broker *broker,
                                                         rp_handoff_broker_statistics *out_statistics);
 
 /* ------------------------------------------------------------------------------------------------ backend ---- */
@@ -713,10 +713,10 @@ RP_HANDOFF_API int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend
 
 /* For event loops: a descriptor (borrowed, close-on-exec) that is readable when next_offer with timeout 0 has something
  * to do. Call it then until it answers ERR_TIMED_OUT, and also when the time of ..._timeout has passed. */
-RP_HANDOFF_API int32_t rp_handoff_backend_fd(rp_handoff_backend *backend);
+RP_HANDOFF_API int32_t rp_handoff_backend_get_fd(rp_handoff_backend *backend);
 
 /* Nanoseconds until next_offer has to be called even if the descriptor is not readable, or RP_HANDOFF_FOREVER. */
-RP_HANDOFF_API int32_t rp_handoff_backend_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns);
+RP_HANDOFF_API int32_t rp_handoff_backend_get_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns);
 
 /* Makes every next_offer, waiting or to come, answer ERR_CLOSED. Async-signal-safe. */
 RP_HANDOFF_API int32_t rp_handoff_backend_stop(rp_handoff_backend *backend);
@@ -735,7 +735,7 @@ typedef struct rp_handoff_backend_statistics {
 } rp_handoff_backend_statistics;
 
 /* Counters since create, except those of the moment. */
-RP_HANDOFF_API int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend,
+RP_HANDOFF_API int32_t rp_handoff_backend_get_statistics(rp_handoff_backend *backend,
                                                          rp_handoff_backend_statistics *out_statistics);
 
 /* ------------------------------------------------------------------------------------------------- offer ---- */
@@ -765,7 +765,7 @@ typedef struct rp_handoff_offer_info {
 } rp_handoff_offer_info;
 
 /* Allowed until destroy, also after the answer. */
-RP_HANDOFF_API int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info);
+RP_HANDOFF_API int32_t rp_handoff_offer_get_info(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info);
 
 /* GIVES the connection's descriptor: consumes the token, then acknowledges. From here on the connection is this
  * process's to serve. RP_HANDOFF_ACK_UNDELIVERED (positive) says the same, but that the broker could not be told: it is
@@ -798,8 +798,8 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
  *
  *   broker                                                backend
  *   ------                                                -------
- *   rp_handoff_session_open                               rp_handoff_listener_create, rp_handoff_listener_accept
- *     (dials a path, or takes a connected descriptor)     rp_handoff_session_receive (takes the connected descriptor)
+ *   rp_handoff_session_create_broker                               rp_handoff_listener_create, rp_handoff_listener_accept
+ *     (dials a path, or takes a connected descriptor)     rp_handoff_session_create_backend (takes the connected descriptor)
  *   in a loop of any kind:                                in a loop of any kind:
  *     rp_handoff_session_submit      (one or many)
  *     rp_handoff_session_process                            rp_handoff_session_process
@@ -815,9 +815,9 @@ RP_HANDOFF_API void rp_handoff_offer_destroy(rp_handoff_offer *offer);
  * ledger=shm uses shm_open(3) where there is no memfd; such a peer must be trusted, since without seals it can make
  * this process fault.)
  *
- * LOOPS. No thread is started and nothing waits inside process and next_event. Watch rp_handoff_session_fd for
+ * LOOPS. No thread is started and nothing waits inside process and next_event. Watch rp_handoff_session_get_fd for
  * rp_handoff_session_events, level-triggered (not EPOLLET), and call process when it is ready and when
- * rp_handoff_session_timeout has passed; then call next_event until it answers 0. That last call also sends the answers
+ * rp_handoff_session_get_timeout has passed; then call next_event until it answers 0. That last call also sends the answers
  * of the offers that were accepted or refused in between, many in one write; an offer that is answered at another time
  * is answered at once. A submit or a close that makes the timeout shorter than it was told makes the descriptor ready,
  * so that a loop need not ask again by itself. The descriptor stays the same for the life of the session; any loop that
@@ -880,12 +880,13 @@ typedef struct rp_handoff_session_options {
  * options count) nor its policy; it has to be destroyed later than this.
  * ERR_UNAVAILABLE (nobody listens there), ERR_CLOSED (who was connected has gone), ERR_PEER_REJECTED, ERR_PATH_INVALID,
  * ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED, ERR_NO_MEMORY, ERR_SYSTEM. */
-RP_HANDOFF_API int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
-                                               rp_handoff_session **out_session);
+RP_HANDOFF_API int32_t rp_handoff_session_create_broker(rp_handoff_broker *broker,
+                                                        const rp_handoff_session_options *options,
+                                                        rp_handoff_session **out_session);
 
 /* The same as the backend. */
-RP_HANDOFF_API int32_t rp_handoff_session_receive(const rp_handoff_session_options *options,
-                                                  rp_handoff_session **out_session);
+RP_HANDOFF_API int32_t rp_handoff_session_create_backend(const rp_handoff_session_options *options,
+                                                         rp_handoff_session **out_session);
 
 /* Ends it at once. Broker: every handoff that has no outcome yet is settled in the ledger first; a connection that is
  * the broker's then, or whose event was not taken, is ended with shutdown(2) and close(2), one that is the backend's
@@ -902,9 +903,9 @@ RP_HANDOFF_API int32_t rp_handoff_session_close(rp_handoff_session *session);
 
 /* A descriptor (borrowed, close-on-exec) to watch, the poll(2) events to watch it for (POLLIN, always), and the
  * nanoseconds until process has to be called even if it is not ready, or RP_HANDOFF_FOREVER. fd: ERR_SYSTEM. */
-RP_HANDOFF_API int32_t rp_handoff_session_fd(rp_handoff_session *session);
+RP_HANDOFF_API int32_t rp_handoff_session_get_fd(rp_handoff_session *session);
 RP_HANDOFF_API int32_t rp_handoff_session_events(rp_handoff_session *session);
-RP_HANDOFF_API int32_t rp_handoff_session_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns);
+RP_HANDOFF_API int32_t rp_handoff_session_get_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns);
 
 /* Does what can be done without waiting: receives, sends what is queued, ends what is due. ERR_NO_MEMORY; an end of the
  * session is no error but the event CLOSED, whose status tells why. */
@@ -915,7 +916,7 @@ RP_HANDOFF_API int32_t rp_handoff_session_process(rp_handoff_session *session);
 RP_HANDOFF_API int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns);
 
 enum {
-    RP_HANDOFF_EVENT_OPENED = 1,  /* the hellos are through: see rp_handoff_session_peer_get */
+    RP_HANDOFF_EVENT_OPENED = 1,  /* the hellos are through: see rp_handoff_session_get_peer */
     RP_HANDOFF_EVENT_OUTCOME = 2, /* broker: of one handoff; exactly one for each that was submitted */
     RP_HANDOFF_EVENT_OFFER = 3,   /* backend */
     RP_HANDOFF_EVENT_CLOSING = 4, /* broker: the backend wants no more offers (its close); what is in flight goes on */
@@ -1004,7 +1005,7 @@ typedef struct rp_handoff_session_peer {
 } rp_handoff_session_peer;
 
 /* After the event OPENED; before it ERR_UNAVAILABLE. */
-RP_HANDOFF_API int32_t rp_handoff_session_peer_get(rp_handoff_session *session, rp_handoff_session_peer *out_peer);
+RP_HANDOFF_API int32_t rp_handoff_session_get_peer(rp_handoff_session *session, rp_handoff_session_peer *out_peer);
 
 /* Counters since open, except those of the moment. */
 typedef struct rp_handoff_session_statistics {
@@ -1023,7 +1024,7 @@ typedef struct rp_handoff_session_statistics {
 } rp_handoff_session_statistics;
 
 /* Never waits. */
-RP_HANDOFF_API int32_t rp_handoff_session_statistics_get(rp_handoff_session *session,
+RP_HANDOFF_API int32_t rp_handoff_session_get_statistics(rp_handoff_session *session,
                                                          rp_handoff_session_statistics *out_statistics);
 
 /* A listening Unix stream socket under the rules of rp_handoff_backend_listen, for either side of a session. */
@@ -1036,9 +1037,9 @@ RP_HANDOFF_API int32_t rp_handoff_listener_create(const char *path, rp_handoff_l
 RP_HANDOFF_API void rp_handoff_listener_destroy(rp_handoff_listener *listener);
 
 /* Borrowed, close-on-exec: readable when accept with timeout 0 has something to do. */
-RP_HANDOFF_API int32_t rp_handoff_listener_fd(rp_handoff_listener *listener);
+RP_HANDOFF_API int32_t rp_handoff_listener_get_fd(rp_handoff_listener *listener);
 
-/* GIVES the next connection (close-on-exec), for rp_handoff_session_receive or ..._open, after at most `timeout_ns`, in real
+/* GIVES the next connection (close-on-exec), for rp_handoff_session_create_backend or ..._open, after at most `timeout_ns`, in real
  * time. ERR_TIMED_OUT, ERR_SYSTEM. */
 RP_HANDOFF_API int32_t rp_handoff_listener_accept(rp_handoff_listener *listener, uint64_t timeout_ns, int32_t *out_fd);
 
@@ -1245,7 +1246,7 @@ RP_HANDOFF_API int32_t rp_handoff_queue_dequeue(rp_handoff_queue *queue, int32_t
 RP_HANDOFF_API int32_t rp_handoff_queue_expire(rp_handoff_queue *queue, uint32_t *out_expired);
 
 /* The number of entries held, expired ones that were not dropped yet included. */
-RP_HANDOFF_API int32_t rp_handoff_queue_length(rp_handoff_queue *queue, uint32_t *out_length);
+RP_HANDOFF_API int32_t rp_handoff_queue_get_length(rp_handoff_queue *queue, uint32_t *out_length);
 
 /* -------------------------------------------------------------------------------------------- front door ---- */
 
@@ -1274,7 +1275,7 @@ RP_HANDOFF_API int32_t rp_handoff_front_door_create(rp_handoff_broker *broker,
 RP_HANDOFF_API void rp_handoff_front_door_destroy(rp_handoff_front_door *front_door);
 
 /* Texts are copied; those marked may be NULL. */
-typedef struct rp_handoff_service {
+typedef struct rp_handoff_front_door_service {
     uint32_t struct_size;
     uint32_t client_peer_flags;          /* RP_HANDOFF_PEER_ANY_UID */
     const char *name;                    /* UTF-8, at most 255 bytes */
@@ -1298,19 +1299,19 @@ typedef struct rp_handoff_service {
      * more, other clients may see an error. When the session has ended every visit is RECONNECT, with status ERR_CLOSED,
      * until put_service names another one. */
     rp_handoff_session *session;
-} rp_handoff_service;
+} rp_handoff_front_door_service;
 
 /* Adds a service, or replaces the one of that name for the visits to come. */
 RP_HANDOFF_API int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door,
-                                                         const rp_handoff_service *service);
+                                                         const rp_handoff_front_door_service *service);
 /* 1 if there was such a service, 0 if not. */
 RP_HANDOFF_API int32_t rp_handoff_front_door_remove_service(rp_handoff_front_door *front_door, const char *name);
 
 enum {
-    RP_HANDOFF_VISIT_DROPPED = 1,   /* no valid Hello came, or the reply could not be delivered */
-    RP_HANDOFF_VISIT_REFUSED = 2,   /* with `code` */
-    RP_HANDOFF_VISIT_RECONNECT = 3, /* the client knows where to go; if there was an attempt, the outcome tells */
-    RP_HANDOFF_VISIT_HANDED_OFF = 4 /* completed: the backend owns the connection */
+    RP_HANDOFF_FRONT_DOOR_DROPPED = 1,   /* no valid Hello came, or the reply could not be delivered */
+    RP_HANDOFF_FRONT_DOOR_REFUSED = 2,   /* with `code` */
+    RP_HANDOFF_FRONT_DOOR_RECONNECT = 3, /* the client knows where to go; if there was an attempt, the outcome tells */
+    RP_HANDOFF_FRONT_DOOR_HANDED_OFF = 4 /* completed: the backend owns the connection */
 };
 /* What a client is refused for; the numbers of the wire. */
 enum {
@@ -1325,22 +1326,23 @@ enum {
     RP_HANDOFF_REFUSED_VERSION_BLOCKED = 8,
     RP_HANDOFF_REFUSED_FD_PRESSURE = 9
 };
-typedef struct rp_handoff_visit {
+typedef struct rp_handoff_front_door_visit {
     uint32_t struct_size;
-    int32_t result;          /* RP_HANDOFF_VISIT_ */
+    int32_t result;          /* RP_HANDOFF_FRONT_DOOR_ */
     int32_t status;          /* DROPPED: RP_HANDOFF_ERR_ */
     int32_t code;            /* REFUSED: RP_HANDOFF_REFUSED_ */
     uint64_t connection_id;  /* unique per broker; also the correlation id of the offer */
     int32_t attempted;       /* 1: there is an outcome */
     int32_t ready_delivered; /* HANDED_OFF: 1 if the client could be told */
     char detail[256];
-} rp_handoff_visit;
+} rp_handoff_front_door_visit;
 
 /* BORROWS a client's connection and serves this visit, blocking. Afterwards, whatever the result, close(2) it, with
  * shutdown(2) before only if the outcome says RP_HANDOFF_OWNER_BROKER or there is none: the client that reconnects is
  * waiting for that. `out_outcome` may be NULL; it is written only if there was an attempt. */
 RP_HANDOFF_API int32_t rp_handoff_front_door_serve(rp_handoff_front_door *front_door, int32_t client_fd,
-                                                   rp_handoff_visit *out_visit, rp_handoff_outcome *out_outcome);
+                                                   rp_handoff_front_door_visit *out_visit,
+                                                   rp_handoff_outcome *out_outcome);
 
 /* ------------------------------------------------------------------------------------------------ client ---- */
 

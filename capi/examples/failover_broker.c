@@ -34,7 +34,7 @@ static struct backend *choose(const struct backend *except) {
     uint32_t fewest = UINT32_MAX;
     for (struct backend *b = backends; b < backends + BACKENDS; b++) {
         rp_handoff_session_statistics now = {.struct_size = sizeof now};
-        if (!b->open || b == except || rp_handoff_session_statistics_get(b->session, &now) != RP_HANDOFF_OK)
+        if (!b->open || b == except || rp_handoff_session_get_statistics(b->session, &now) != RP_HANDOFF_OK)
             continue;
         best = now.in_flight < fewest ? b : best;
         fewest = now.in_flight < fewest ? now.in_flight : fewest;
@@ -85,7 +85,7 @@ static int listen_on_loopback(void) {
 static int next_due_ms(void) {
     uint64_t least_ns = 50 * millisecond_ns, session_ns; /* until the next look for backends that are not there */
     for (struct backend *b = backends; b < backends + BACKENDS; b++)
-        if (b->session != NULL && rp_handoff_session_timeout(b->session, &session_ns) == RP_HANDOFF_OK)
+        if (b->session != NULL && rp_handoff_session_get_timeout(b->session, &session_ns) == RP_HANDOFF_OK)
             least_ns = session_ns < least_ns ? session_ns : least_ns;
     return (int)((least_ns + millisecond_ns - 1) / millisecond_ns);
 }
@@ -107,11 +107,11 @@ int main(int argc, char **argv) {
             if (b->session != NULL && rp_handoff_session_process(b->session) == RP_HANDOFF_OK)
                 take_events(b);
             if (b->session == NULL)
-                rp_handoff_session_open(broker, &options, &b->session);
-            fds[1 + i].fd = b->session != NULL ? rp_handoff_session_fd(b->session) : -1;
+                rp_handoff_session_create_broker(broker, &options, &b->session);
+            fds[1 + i].fd = b->session != NULL ? rp_handoff_session_get_fd(b->session) : -1;
             fds[1 + i].events = POLLIN;
         }
-        for (rp_handoff_queue_length(waiting, &count); count > 0; count--)
+        for (rp_handoff_queue_get_length(waiting, &count); count > 0; count--)
             if (rp_handoff_queue_dequeue(waiting, &client, &offers) == 1)
                 offer(client, offers, NULL);
         if (fds[0].revents != 0 && (client = accept(fds[0].fd, NULL, NULL)) >= 0)

@@ -48,7 +48,7 @@ static void answer(rp_handoff_session *session, rp_handoff_offer *offer, const c
             pause();
     } else if (rp_handoff_offer_accept(offer, &client) >= RP_HANDOFF_OK) {
         rp_handoff_session_flush(session); /* the broker need not wait while we serve */
-        rp_handoff_offer_info_get(offer, &info);
+        rp_handoff_offer_get_info(offer, &info);
         serve(client, &info);
     } else {
         say("revoked"); /* the broker had given up on us */
@@ -60,7 +60,7 @@ static void serve_broker(int connection, const char *mode) {
     rp_handoff_session_options options = {.struct_size = sizeof options, .connection_fd = connection};
     rp_handoff_event event = {.struct_size = sizeof event};
     rp_handoff_session *session;
-    if (rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK) {
+    if (rp_handoff_session_create_backend(&options, &session) != RP_HANDOFF_OK) {
         close(connection);
         return;
     }

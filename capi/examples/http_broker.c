@@ -114,7 +114,7 @@ static int32_t execute(struct backend *backend, const struct request *request, r
     int32_t status = RP_HANDOFF_OK;
     snprintf(path, sizeof path, "%s/%s.sock", directory, backend->name);
     if (backend->session == NULL)
-        status = rp_handoff_session_open(broker, &options, &backend->session);
+        status = rp_handoff_session_create_broker(broker, &options, &backend->session);
     return status == RP_HANDOFF_OK ? rp_handoff_session_execute(backend->session, &submission, outcome) : status;
 }
 

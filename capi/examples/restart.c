@@ -97,7 +97,7 @@ static void start_successor(char *program) {
     close(ends[1]); /* or the end of the new process would not be seen */
     options.connection_fd = ends[0];
     next_to_offer = -1;
-    if (rp_handoff_session_open(broker, &options, &session) != RP_HANDOFF_OK)
+    if (rp_handoff_session_create_broker(broker, &options, &session) != RP_HANDOFF_OK)
         close(ends[0]);
 }
 
@@ -141,7 +141,7 @@ static void adopt(rp_handoff_offer *offer) {
     rp_handoff_offer_info info = {.struct_size = sizeof info};
     struct client *place = free_place();
     int32_t fd;
-    rp_handoff_offer_info_get(offer, &info);
+    rp_handoff_offer_get_info(offer, &info);
     if ((info.metadata_length == 0 && place == NULL) || info.early_length >= LINE)
         rp_handoff_offer_refuse(offer, "no place"); /* so the old process goes on serving it */
     else if (rp_handoff_offer_accept(offer, &fd) >= RP_HANDOFF_OK) {
@@ -181,7 +181,7 @@ static int begin(int argc, char **argv) {
         clients[i].fd = -1;
     if (argc == 3 && strcmp(argv[1], "--from") == 0) {
         options.connection_fd = atoi(argv[2]);
-        return rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK;
+        return rp_handoff_session_create_backend(&options, &session) == RP_HANDOFF_OK;
     }
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
@@ -208,8 +208,8 @@ int main(int argc, char **argv) {
         fds[0] = (struct pollfd){.fd = listener_away || free_place() == NULL ? -1 : listener, .events = POLLIN};
         fds[1] = (struct pollfd){.fd = -1, .events = POLLIN};
         fds[2] = (struct pollfd){.fd = session == NULL ? asked : -1, .events = POLLIN}; /* one successor at a time */
-        if (session != NULL && rp_handoff_session_timeout(session, &timeout_ns) == RP_HANDOFF_OK)
-            fds[1].fd = rp_handoff_session_fd(session);
+        if (session != NULL && rp_handoff_session_get_timeout(session, &timeout_ns) == RP_HANDOFF_OK)
+            fds[1].fd = rp_handoff_session_get_fd(session);
         for (int i = 0; i < CLIENTS; i++)
             fds[i + 3] = (struct pollfd){.fd = clients[i].away ? -1 : clients[i].fd, .events = POLLIN};
         int timeout_ms = timeout_ns < 3600000000000 ? (int)(timeout_ns / 1000000) + 1 : -1;

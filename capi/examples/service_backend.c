@@ -72,18 +72,18 @@ static void take_broker(void) {
     rp_handoff_session_options options = {.struct_size = sizeof options};
     if (rp_handoff_listener_accept(listener, 0, &options.connection_fd) != RP_HANDOFF_OK)
         return;
-    if (session != NULL || rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK)
+    if (session != NULL || rp_handoff_session_create_backend(&options, &session) != RP_HANDOFF_OK)
         close(options.connection_fd); /* one is enough */
 }
 
 static int wait_for(struct pollfd *fds) {
     uint64_t backend_ns = RP_HANDOFF_FOREVER, session_ns = RP_HANDOFF_FOREVER;
-    rp_handoff_backend_timeout(backend, &backend_ns);
+    rp_handoff_backend_get_timeout(backend, &backend_ns);
     if (session != NULL)
-        rp_handoff_session_timeout(session, &session_ns);
+        rp_handoff_session_get_timeout(session, &session_ns);
     if (session_ns > backend_ns)
         session_ns = backend_ns;
-    fds[SESSION].fd = session != NULL ? rp_handoff_session_fd(session) : -1;
+    fds[SESSION].fd = session != NULL ? rp_handoff_session_get_fd(session) : -1;
     return poll(fds, SOURCES, session_ns == RP_HANDOFF_FOREVER ? -1 : (int)(session_ns / 1000000) + 1);
 }
 
@@ -103,8 +103,8 @@ int main(int argc, char **argv) {
     printf("ready\n");
     fflush(stdout);
     struct pollfd fds[SOURCES] = {[RECONNECTS] = {.fd = reconnects, .events = POLLIN},
-                                  [OFFERS] = {.fd = rp_handoff_backend_fd(backend), .events = POLLIN},
-                                  [SESSIONS] = {.fd = rp_handoff_listener_fd(listener), .events = POLLIN},
+                                  [OFFERS] = {.fd = rp_handoff_backend_get_fd(backend), .events = POLLIN},
+                                  [SESSIONS] = {.fd = rp_handoff_listener_get_fd(listener), .events = POLLIN},
                                   [SESSION] = {.events = POLLIN}};
     while (wait_for(fds) >= 0) {
         if (fds[SESSIONS].revents != 0)

@@ -34,7 +34,7 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
                            const char *service_name) {
     char endpoint[108], offers[108];
     const int length = (int)strcspn(service_name, ":");
-    rp_handoff_service service = {.struct_size = sizeof service, .name = service_name, .version = "1.0"};
+    rp_handoff_front_door_service service = {.struct_size = sizeof service, .name = service_name, .version = "1.0"};
     rp_handoff_session_options session = {.struct_size = sizeof session, .socket_path = offers};
     snprintf(endpoint, sizeof endpoint, "%s/%.*s.sock", directory, length, service_name);
     service.backend_endpoint = endpoint;
@@ -43,7 +43,8 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
         service.handoff_endpoint = offers;
     } else {
         snprintf(offers, sizeof offers, "%s/%.*s.session", directory, length, service_name);
-        int32_t status = rp_handoff_session_open(broker, &session, &service.session); /* for as long as this runs */
+        int32_t status =
+            rp_handoff_session_create_broker(broker, &session, &service.session); /* for as long as this runs */
         if (status != RP_HANDOFF_OK)
             return status;
     }
@@ -51,7 +52,7 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
 }
 
 /* A client that has to reconnect waits for the end of this connection; one that was adopted must not see it. */
-static void let_go(int client, const rp_handoff_visit *visit, const rp_handoff_outcome *outcome) {
+static void let_go(int client, const rp_handoff_front_door_visit *visit, const rp_handoff_outcome *outcome) {
     if (!visit->attempted || outcome->ownership == RP_HANDOFF_OWNER_BROKER)
         shutdown(client, SHUT_RDWR);
     close(client);
@@ -72,7 +73,7 @@ int main(int argc, char **argv) {
     printf("ready\n");
     fflush(stdout);
     for (;;) {
-        rp_handoff_visit visit = {.struct_size = sizeof visit};
+        rp_handoff_front_door_visit visit = {.struct_size = sizeof visit};
         rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
         int client = accept(listener, NULL, NULL);
         if (client < 0) {

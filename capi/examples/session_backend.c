@@ -37,7 +37,7 @@ static void *serve_broker(void *argument) {
     rp_handoff_event event = {.struct_size = sizeof event};
     rp_handoff_session *session;
     int32_t client;
-    if (rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK) {
+    if (rp_handoff_session_create_backend(&options, &session) != RP_HANDOFF_OK) {
         close(options.connection_fd);
         return NULL;
     }

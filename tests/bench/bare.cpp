@@ -54,7 +54,7 @@ Session session_of(rp_handoff_broker *broker, Fd fd) {
     rp_handoff_session *session = nullptr;
     auto options = sized<rp_handoff_session_options>();
     options.connection_fd = fd.get();
-    must(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_session_create_broker(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
     fd.release();
     return Session(session);
 }

@@ -18,7 +18,7 @@ void make_direct(Route &route) {
         auto door = std::make_shared<Door>(route);
         auto end = std::make_shared<Session>(broker_session(door->broker(), std::move(session.a)));
         door->hand_over_by(end->get(), nullptr);
-        return [door, end] { door->serve(RP_HANDOFF_VISIT_HANDED_OFF); };
+        return [door, end] { door->serve(RP_HANDOFF_FRONT_DOOR_HANDED_OFF); };
     });
 }
 
@@ -43,7 +43,7 @@ void make_relayed(Route &route) {
     route.start([&] {
         auto door = std::make_shared<Door>(route);
         door->hand_over_by(nullptr, route.path("offers").c_str());
-        return [door] { door->serve(RP_HANDOFF_VISIT_HANDED_OFF); };
+        return [door] { door->serve(RP_HANDOFF_FRONT_DOOR_HANDED_OFF); };
     });
 }
 

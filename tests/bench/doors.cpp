@@ -102,7 +102,7 @@ Door::Door(const Route &route) : route_(route), endpoint_(route.path("backend"))
 }
 
 void Door::hand_over_by(rp_handoff_session *session, const char *path) {
-    auto service = sized<rp_handoff_service>();
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = service_name;
     service.backend_endpoint = endpoint_.c_str();
     service.handoff_endpoint = path;
@@ -112,7 +112,7 @@ void Door::hand_over_by(rp_handoff_session *session, const char *path) {
 
 void Door::serve(std::int32_t result) {
     const Fd client = accept_from(route_.listener());
-    auto visit = sized<rp_handoff_visit>();
+    auto visit = sized<rp_handoff_front_door_visit>();
     auto outcome = sized<rp_handoff_outcome>();
     must(rp_handoff_front_door_serve(door_.get(), client.get(), &visit, &outcome) == RP_HANDOFF_OK &&
              visit.result == result,
@@ -133,7 +133,7 @@ void make_reconnect(Route &route) {
     add_endpoint(route);
     route.start([&] {
         const auto door = std::make_shared<Door>(route);
-        return [door] { door->serve(RP_HANDOFF_VISIT_RECONNECT); };
+        return [door] { door->serve(RP_HANDOFF_FRONT_DOOR_RECONNECT); };
     });
 }
 

@@ -32,7 +32,7 @@ static void be_backend(const char *path, int fd) {
     int32_t adopted;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     must(library != NULL, "dlopen");
-    FUNCTION(library, rp_handoff_session_receive);
+    FUNCTION(library, rp_handoff_session_create_backend);
     FUNCTION(library, rp_handoff_session_wait);
     FUNCTION(library, rp_handoff_session_next_event);
     FUNCTION(library, rp_handoff_offer_accept);
@@ -59,7 +59,7 @@ static uint64_t load_and_hand_over(const char *path, int fd) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     must(library != NULL, "dlopen");
     FUNCTION(library, rp_handoff_broker_create);
-    FUNCTION(library, rp_handoff_session_open);
+    FUNCTION(library, rp_handoff_session_create_broker);
     FUNCTION(library, rp_handoff_session_execute);
     must(rp_handoff_broker_create_(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
     must(rp_handoff_session_open_(broker, &options, &session) == RP_HANDOFF_OK, "open a session");

@@ -23,7 +23,7 @@ rp_handoff_session_options over(const Fd &fd) {
 Session broker_session(rp_handoff_broker *broker, Fd fd) {
     rp_handoff_session *session = nullptr;
     const rp_handoff_session_options options = over(fd);
-    must(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_session_create_broker(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
     fd.release();
     Session owner(session);
     auto event = sized<rp_handoff_event>();
@@ -36,7 +36,7 @@ Session broker_session(rp_handoff_broker *broker, Fd fd) {
 Session backend_session(Fd fd) {
     rp_handoff_session *session = nullptr;
     const rp_handoff_session_options options = over(fd);
-    must(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK, "receive a session");
+    must(rp_handoff_session_create_backend(&options, &session) == RP_HANDOFF_OK, "receive a session");
     fd.release();
     return Session(session);
 }

@@ -209,11 +209,11 @@ TEST_CASE("sweep needs places for its results, and for as many items as it may g
 TEST_CASE("results need a place") {
     const Broker broker = make_broker();
     const Backend backend = make_backend();
-    CHECK(rp_handoff_platform_get(nullptr) == invalid);
-    CHECK(rp_handoff_broker_statistics_get(broker.get(), nullptr) == invalid);
-    CHECK(rp_handoff_backend_statistics_get(backend.get(), nullptr) == invalid);
+    CHECK(rp_handoff_get_platform(nullptr) == invalid);
+    CHECK(rp_handoff_broker_get_statistics(broker.get(), nullptr) == invalid);
+    CHECK(rp_handoff_backend_get_statistics(backend.get(), nullptr) == invalid);
     CHECK(rp_handoff_backend_next_offer(backend.get(), 0, nullptr) == invalid);
-    CHECK(rp_handoff_backend_timeout(backend.get(), nullptr) == invalid);
+    CHECK(rp_handoff_backend_get_timeout(backend.get(), nullptr) == invalid);
 }
 
 TEST_CASE("a backend needs a path, a token, a descriptor of the right kind and a word on trust") {
@@ -244,7 +244,7 @@ TEST_CASE("an offer that was not told where to put the descriptor is still to be
     peer.offer(client.fd.get(), token_of(1));
     const Offer offer = take_offer(backend);
     REQUIRE(offer);
-    CHECK(rp_handoff_offer_info_get(offer.get(), nullptr) == invalid);
+    CHECK(rp_handoff_offer_get_info(offer.get(), nullptr) == invalid);
     CHECK(rp_handoff_offer_accept(offer.get(), nullptr) == invalid);
     CHECK_FALSE(peer.answer());
     std::int32_t fd = -1;

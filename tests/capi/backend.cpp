@@ -70,7 +70,7 @@ bool is_readable(int fd) {
 
 std::uint64_t timeout_of(const Backend &backend) {
     std::uint64_t timeout = 0;
-    REQUIRE(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
     return timeout;
 }
 
@@ -333,7 +333,7 @@ TEST_CASE("after stop every next_offer answers that it is closed, an offer or no
     Out<rp_handoff_offer *> offer;
     CHECK(rp_handoff_backend_stop(backend.get()) == RP_HANDOFF_OK);
     CHECK(rp_handoff_backend_stop(backend.get()) == RP_HANDOFF_OK);
-    CHECK(is_readable(rp_handoff_backend_fd(backend.get())));
+    CHECK(is_readable(rp_handoff_backend_get_fd(backend.get())));
     for (const std::uint64_t timeout : {std::uint64_t{0}, std::uint64_t{1}, RP_HANDOFF_FOREVER}) {
         CHECK(rp_handoff_backend_next_offer(backend.get(), timeout, offer.get()) == RP_HANDOFF_ERR_CLOSED);
     }
@@ -342,9 +342,9 @@ TEST_CASE("after stop every next_offer answers that it is closed, an offer or no
 
 TEST_CASE("the descriptor for event loops is readable while there is something to do") {
     const Backend backend = make_backend();
-    const int fd = rp_handoff_backend_fd(backend.get());
+    const int fd = rp_handoff_backend_get_fd(backend.get());
     REQUIRE(fd >= 0);
-    CHECK(rp_handoff_backend_fd(backend.get()) == fd);
+    CHECK(rp_handoff_backend_get_fd(backend.get()) == fd);
     CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
     const HandBroker peer(backend);
     const ClientConnection client;

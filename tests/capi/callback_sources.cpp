@@ -117,8 +117,8 @@ TEST_CASE("a clock may ask the broker and the backend that ask it") {
         auto of_broker = sized<rp_handoff_broker_statistics>();
         auto of_backend = sized<rp_handoff_backend_statistics>();
         if (broker != nullptr && backend != nullptr) {
-            CHECK(rp_handoff_broker_statistics_get(broker, &of_broker) == RP_HANDOFF_OK);
-            CHECK(rp_handoff_backend_statistics_get(backend, &of_backend) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_broker_get_statistics(broker, &of_broker) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_backend_get_statistics(backend, &of_backend) == RP_HANDOFF_OK);
             ++asked;
         }
         *out = 1000;

@@ -161,7 +161,7 @@ TEST_CASE("an offer has 5 s by default") {
     REQUIRE(rp_handoff_wire_send(peer.connection.get(), client.fd.get(), &byte, 1, &sent) == RP_HANDOFF_OK);
     CHECK_FALSE(take_offer(backend));
     std::uint64_t timeout = 0;
-    REQUIRE(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
     CHECK(timeout == 5 * second);
 }
 

@@ -50,8 +50,8 @@ rp_handoff_subject some_subject() {
     return subject;
 }
 
-rp_handoff_service some_service() {
-    auto service = sized<rp_handoff_service>();
+rp_handoff_front_door_service some_service() {
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     service.backend_endpoint = "/nowhere/socket";
     return service;
@@ -60,23 +60,24 @@ rp_handoff_service some_service() {
 const rp_handoff_submission some_submission = sized<rp_handoff_submission>();
 
 const Call calls[] = {
-    {"rp_handoff_session_open", Kind::broker,
+    {"rp_handoff_session_create_broker", Kind::broker,
      [](void *handle) {
          Out<rp_handoff_session *> out;
          auto options = sized<rp_handoff_session_options>();
          options.socket_path = "/nowhere/socket";
-         const std::int32_t status = rp_handoff_session_open(broker(handle), &options, out.get());
+         const std::int32_t status = rp_handoff_session_create_broker(broker(handle), &options, out.get());
          CHECK(out.untouched());
          return status;
      }},
     {"rp_handoff_session_close", Kind::session, [](void *handle) { return rp_handoff_session_close(session(handle)); }},
-    {"rp_handoff_session_fd", Kind::session, [](void *handle) { return rp_handoff_session_fd(session(handle)); }},
+    {"rp_handoff_session_get_fd", Kind::session,
+     [](void *handle) { return rp_handoff_session_get_fd(session(handle)); }},
     {"rp_handoff_session_events", Kind::session,
      [](void *handle) { return rp_handoff_session_events(session(handle)); }},
-    {"rp_handoff_session_timeout", Kind::session,
+    {"rp_handoff_session_get_timeout", Kind::session,
      [](void *handle) {
          Out<std::uint64_t> out;
-         const std::int32_t status = rp_handoff_session_timeout(session(handle), out.get());
+         const std::int32_t status = rp_handoff_session_get_timeout(session(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -103,21 +104,22 @@ const Call calls[] = {
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_session_peer_get", Kind::session,
+    {"rp_handoff_session_get_peer", Kind::session,
      [](void *handle) {
          OutStruct<rp_handoff_session_peer> out;
-         const std::int32_t status = rp_handoff_session_peer_get(session(handle), out.get());
+         const std::int32_t status = rp_handoff_session_get_peer(session(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_session_statistics_get", Kind::session,
+    {"rp_handoff_session_get_statistics", Kind::session,
      [](void *handle) {
          OutStruct<rp_handoff_session_statistics> out;
-         const std::int32_t status = rp_handoff_session_statistics_get(session(handle), out.get());
+         const std::int32_t status = rp_handoff_session_get_statistics(session(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_listener_fd", Kind::listener, [](void *handle) { return rp_handoff_listener_fd(listener(handle)); }},
+    {"rp_handoff_listener_get_fd", Kind::listener,
+     [](void *handle) { return rp_handoff_listener_get_fd(listener(handle)); }},
     {"rp_handoff_listener_accept", Kind::listener,
      [](void *handle) {
          Out<std::int32_t> out;
@@ -158,10 +160,10 @@ const Call calls[] = {
          CHECK(more.untouched());
          return status;
      }},
-    {"rp_handoff_broker_statistics_get", Kind::broker,
+    {"rp_handoff_broker_get_statistics", Kind::broker,
      [](void *handle) {
          OutStruct<rp_handoff_broker_statistics> out;
-         const std::int32_t status = rp_handoff_broker_statistics_get(broker(handle), out.get());
+         const std::int32_t status = rp_handoff_broker_get_statistics(broker(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -194,10 +196,10 @@ const Call calls[] = {
      }},
     {"rp_handoff_broker_record_success", Kind::broker,
      [](void *handle) { return rp_handoff_broker_record_success(broker(handle), &some_key); }},
-    {"rp_handoff_broker_failure_count", Kind::broker,
+    {"rp_handoff_broker_get_failure_count", Kind::broker,
      [](void *handle) {
          Out<std::uint32_t> out;
-         const std::int32_t status = rp_handoff_broker_failure_count(broker(handle), &some_key, out.get());
+         const std::int32_t status = rp_handoff_broker_get_failure_count(broker(handle), &some_key, out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -215,14 +217,14 @@ const Call calls[] = {
      }},
     {"rp_handoff_front_door_put_service", Kind::front_door,
      [](void *handle) {
-         const rp_handoff_service service = some_service();
+         const rp_handoff_front_door_service service = some_service();
          return rp_handoff_front_door_put_service(front_door(handle), &service);
      }},
     {"rp_handoff_front_door_remove_service", Kind::front_door,
      [](void *handle) { return rp_handoff_front_door_remove_service(front_door(handle), "service"); }},
     {"rp_handoff_front_door_serve", Kind::front_door,
      [](void *handle) {
-         OutStruct<rp_handoff_visit> visit;
+         OutStruct<rp_handoff_front_door_visit> visit;
          OutStruct<rp_handoff_outcome> outcome;
          const std::int32_t status = rp_handoff_front_door_serve(front_door(handle), 0, visit.get(), outcome.get());
          CHECK(visit.untouched());
@@ -247,10 +249,10 @@ const Call calls[] = {
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_queue_length", Kind::queue,
+    {"rp_handoff_queue_get_length", Kind::queue,
      [](void *handle) {
          Out<std::uint32_t> out;
-         const std::int32_t status = rp_handoff_queue_length(queue(handle), out.get());
+         const std::int32_t status = rp_handoff_queue_get_length(queue(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -275,26 +277,27 @@ const Call calls[] = {
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_backend_fd", Kind::backend, [](void *handle) { return rp_handoff_backend_fd(backend(handle)); }},
-    {"rp_handoff_backend_timeout", Kind::backend,
+    {"rp_handoff_backend_get_fd", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_get_fd(backend(handle)); }},
+    {"rp_handoff_backend_get_timeout", Kind::backend,
      [](void *handle) {
          Out<std::uint64_t> out;
-         const std::int32_t status = rp_handoff_backend_timeout(backend(handle), out.get());
+         const std::int32_t status = rp_handoff_backend_get_timeout(backend(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
     {"rp_handoff_backend_stop", Kind::backend, [](void *handle) { return rp_handoff_backend_stop(backend(handle)); }},
-    {"rp_handoff_backend_statistics_get", Kind::backend,
+    {"rp_handoff_backend_get_statistics", Kind::backend,
      [](void *handle) {
          OutStruct<rp_handoff_backend_statistics> out;
-         const std::int32_t status = rp_handoff_backend_statistics_get(backend(handle), out.get());
+         const std::int32_t status = rp_handoff_backend_get_statistics(backend(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_offer_info_get", Kind::offer,
+    {"rp_handoff_offer_get_info", Kind::offer,
      [](void *handle) {
          OutStruct<rp_handoff_offer_info> out;
-         const std::int32_t status = rp_handoff_offer_info_get(offer(handle), out.get());
+         const std::int32_t status = rp_handoff_offer_get_info(offer(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -314,7 +317,7 @@ Session silent_session(const Broker &broker, SocketPair &pair) {
     auto options = sized<rp_handoff_session_options>();
     options.connection_fd = pair.a.get();
     rp_handoff_session *made = nullptr;
-    REQUIRE(rp_handoff_session_open(broker.get(), &options, &made) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_create_broker(broker.get(), &options, &made) == RP_HANDOFF_OK);
     pair.a.release();
     return Session(made);
 }
@@ -377,7 +380,7 @@ TEST_CASE("every call reports a live handle of another kind") {
     CHECK_FALSE(take_offer(handles.backend));
     issue(handles.broker);
     std::uint32_t length = 1;
-    CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_queue_get_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
     CHECK(length == 0);
     CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
 }
@@ -405,7 +408,7 @@ TEST_CASE("destroying a handle of another kind does nothing to it") {
         rp_handoff_listener_destroy(kind != Kind::listener ? listener(handle) : nullptr);
     }
     std::uint32_t length = 1;
-    CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_queue_get_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
     CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
     CHECK(info_of(handles.offer).correlation_id == 7);
     CHECK(statistics(handles.backend).unanswered == 1);

@@ -13,7 +13,7 @@ constexpr std::int32_t failure_reasons[] = {RP_HANDOFF_REASON_PERMISSION_DENIED,
 
 std::int32_t count_status(const Broker &broker, const rp_handoff_backend_key &key) {
     Out<std::uint32_t> out;
-    const std::int32_t status = rp_handoff_broker_failure_count(broker.get(), &key, out.get());
+    const std::int32_t status = rp_handoff_broker_get_failure_count(broker.get(), &key, out.get());
     CHECK(out.untouched() == (status != RP_HANDOFF_OK));
     return status;
 }
@@ -116,8 +116,8 @@ TEST_CASE("calls of the policy need their arguments") {
     CHECK(rp_handoff_broker_record_failure(nullptr, &judge.key, 5, decision.get()) == invalid);
     CHECK(rp_handoff_broker_record_success(nullptr, &judge.key) == invalid);
     Out<std::uint32_t> count;
-    CHECK(rp_handoff_broker_failure_count(nullptr, &judge.key, count.get()) == invalid);
-    CHECK(rp_handoff_broker_failure_count(broker, &judge.key, nullptr) == invalid);
+    CHECK(rp_handoff_broker_get_failure_count(nullptr, &judge.key, count.get()) == invalid);
+    CHECK(rp_handoff_broker_get_failure_count(broker, &judge.key, nullptr) == invalid);
     CHECK(rp_handoff_broker_accept_failed(nullptr, EMFILE) == invalid);
     CHECK(rp_handoff_broker_accept_succeeded(nullptr) == invalid);
     CHECK(rp_handoff_broker_demote(nullptr) == invalid);
@@ -140,7 +140,7 @@ TEST_CASE("a handle of another kind is no broker") {
     CHECK(rp_handoff_broker_should_attempt(other, &judge.subject, decision.get()) == wrong);
     CHECK(rp_handoff_broker_record_failure(other, &judge.key, 5, decision.get()) == wrong);
     CHECK(rp_handoff_broker_record_success(other, &judge.key) == wrong);
-    CHECK(rp_handoff_broker_failure_count(other, &judge.key, count.get()) == wrong);
+    CHECK(rp_handoff_broker_get_failure_count(other, &judge.key, count.get()) == wrong);
     CHECK(rp_handoff_broker_accept_failed(other, EMFILE) == wrong);
     CHECK(rp_handoff_broker_accept_succeeded(other) == wrong);
     CHECK(rp_handoff_broker_demote(other) == wrong);

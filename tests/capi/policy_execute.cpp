@@ -38,9 +38,9 @@ const Ending endings[] = {
     {sending(RP_HANDOFF_TRANSPORT_PARTIAL, EPIPE, 3), RP_HANDOFF_CAUSE_PARTIAL_SEND, true},
     {sending(RP_HANDOFF_TRANSPORT_OFFER_UNDELIVERED), RP_HANDOFF_CAUSE_OFFER_UNDELIVERED, true},
     {sending(0), RP_HANDOFF_CAUSE_CALLBACK_FAILED, true},
-    {awaiting(RP_HANDOFF_AWAIT_REFUSED), RP_HANDOFF_CAUSE_BACKEND_REFUSED, true},
-    {awaiting(RP_HANDOFF_AWAIT_FAILED), RP_HANDOFF_CAUSE_ACK_TIMED_OUT, true},
-    {awaiting(RP_HANDOFF_AWAIT_ACCEPTED, true), RP_HANDOFF_CAUSE_ACK_OVERDUE, true},
+    {awaiting(RP_HANDOFF_ACK_WAIT_REFUSED), RP_HANDOFF_CAUSE_BACKEND_REFUSED, true},
+    {awaiting(RP_HANDOFF_ACK_WAIT_FAILED), RP_HANDOFF_CAUSE_ACK_TIMED_OUT, true},
+    {awaiting(RP_HANDOFF_ACK_WAIT_ACCEPTED, true), RP_HANDOFF_CAUSE_ACK_OVERDUE, true},
     {awaiting(0), RP_HANDOFF_CAUSE_CALLBACK_FAILED, true},
 };
 
@@ -132,7 +132,7 @@ TEST_CASE("a completed handoff forgets the failures of its backend") {
 
 TEST_CASE("a backend that keeps failing is left alone until its window ends") {
     Judge judge;
-    Script failing = awaiting(RP_HANDOFF_AWAIT_FAILED);
+    Script failing = awaiting(RP_HANDOFF_ACK_WAIT_FAILED);
     const std::uint64_t start = judge.time.now;
     for (int i = 1; i <= 3; ++i) {
         CHECK(failing.run(judge.broker, &judge.subject).cause == RP_HANDOFF_CAUSE_ACK_TIMED_OUT);

@@ -48,7 +48,7 @@ struct MemoryScene : Judge {
 } // namespace
 
 TEST_CASE("an execute without memory sends nothing, and its token can be used again") {
-    for (const std::int32_t awaited : {RP_HANDOFF_AWAIT_ACCEPTED, RP_HANDOFF_AWAIT_FAILED}) {
+    for (const std::int32_t awaited : {RP_HANDOFF_ACK_WAIT_ACCEPTED, RP_HANDOFF_ACK_WAIT_FAILED}) {
         const std::size_t failed = for_every_allocation([awaited](std::size_t nth) {
             CAPTURE(nth);
             MemoryScene scene;
@@ -64,10 +64,10 @@ TEST_CASE("an execute without memory sends nothing, and its token can be used ag
                 CHECK(scene.script.sends == 0);
                 CHECK(failures(scene.broker, scene.key) == 0);
                 CHECK(execute(scene.broker, request).stage ==
-                      (awaited == RP_HANDOFF_AWAIT_ACCEPTED ? RP_HANDOFF_STAGE_NONE : RP_HANDOFF_STAGE_AWAIT_ACK));
+                      (awaited == RP_HANDOFF_ACK_WAIT_ACCEPTED ? RP_HANDOFF_STAGE_NONE : RP_HANDOFF_STAGE_AWAIT_ACK));
             }
             CHECK(scene.script.sends == 1);
-            CHECK(failures(scene.broker, scene.key) == (awaited == RP_HANDOFF_AWAIT_ACCEPTED ? 0 : 1));
+            CHECK(failures(scene.broker, scene.key) == (awaited == RP_HANDOFF_ACK_WAIT_ACCEPTED ? 0 : 1));
             check_no_token_left(scene.broker, scene.token);
             return happened;
         });
@@ -125,8 +125,8 @@ TEST_CASE("a question for which there is no memory changes nothing") {
         CHECK(asked.status == (asked.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(decision.untouched() == asked.happened);
         Out<std::uint32_t> count;
-        const Answer counted =
-            failing(nth, [&] { return rp_handoff_broker_failure_count(scene.broker.get(), &scene.key, count.get()); });
+        const Answer counted = failing(
+            nth, [&] { return rp_handoff_broker_get_failure_count(scene.broker.get(), &scene.key, count.get()); });
         CHECK(counted.status == (counted.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(count.untouched() == counted.happened);
         CHECK(failures(scene.broker, scene.key) == 3);

@@ -41,7 +41,7 @@ struct Timed {
     }
     std::uint32_t length() const {
         std::uint32_t out = 0;
-        REQUIRE(rp_handoff_queue_length(queue.get(), &out) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_queue_get_length(queue.get(), &out) == RP_HANDOFF_OK);
         return out;
     }
     std::uint32_t expire() const {
@@ -170,7 +170,7 @@ TEST_CASE("a queue's arguments are checked, and results are left alone") {
     CHECK(rp_handoff_queue_dequeue(queue.get(), nullptr, user_data.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(user_data.untouched());
     CHECK(rp_handoff_queue_expire(queue.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_queue_length(queue.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_queue_get_length(queue.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
 }
 
 TEST_CASE("queue options may be of another size, or none") {

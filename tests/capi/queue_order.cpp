@@ -32,7 +32,7 @@ int park(const Queue &queue) {
 
 std::uint32_t length(const Queue &queue) {
     std::uint32_t out = UINT32_MAX;
-    REQUIRE(rp_handoff_queue_length(queue.get(), &out) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_queue_get_length(queue.get(), &out) == RP_HANDOFF_OK);
     return out;
 }
 

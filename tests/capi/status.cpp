@@ -103,7 +103,7 @@ TEST_CASE("the platform passes descriptors and says whether in-flight limits app
     auto platform = sized<rp_handoff_platform>();
     platform.descriptor_passing = -1;
     platform.in_flight_exempt = -1;
-    REQUIRE(rp_handoff_platform_get(&platform) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_get_platform(&platform) == RP_HANDOFF_OK);
     CHECK(platform.descriptor_passing == 1);
 #if HAVE_LIBCAP
     CHECK((platform.in_flight_exempt == RP_HANDOFF_EXEMPT_NO || platform.in_flight_exempt == RP_HANDOFF_EXEMPT_YES));

@@ -99,15 +99,17 @@ TEST_CASE("what a front door is given may be of another size, and what it tells 
         rp_handoff_front_door_destroy(made);
         return status;
     });
-    auto service = sized<rp_handoff_service>();
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     service.backend_endpoint = "/nowhere/socket";
-    check_input(service,
-                [&door](const rp_handoff_service *in) { return rp_handoff_front_door_put_service(door.get(), in); });
+    check_input(service, [&door](const rp_handoff_front_door_service *in) {
+        return rp_handoff_front_door_put_service(door.get(), in);
+    });
     SocketPair gone;
     gone.b.reset();
-    check_result<rp_handoff_visit>(
-        [&](rp_handoff_visit *out) { return rp_handoff_front_door_serve(door.get(), gone.a.get(), out, nullptr); });
+    check_result<rp_handoff_front_door_visit>([&](rp_handoff_front_door_visit *out) {
+        return rp_handoff_front_door_serve(door.get(), gone.a.get(), out, nullptr);
+    });
 }
 
 TEST_CASE("what a client asks may be of another size") {
@@ -155,16 +157,16 @@ TEST_CASE("messages to be encoded may be of another size") {
 }
 
 TEST_CASE("what the library knows of the platform fits into a struct of any size that is large enough") {
-    check_result<rp_handoff_platform>([](rp_handoff_platform *out) { return rp_handoff_platform_get(out); });
+    check_result<rp_handoff_platform>([](rp_handoff_platform *out) { return rp_handoff_get_platform(out); });
 }
 
 TEST_CASE("statistics fit into a struct of any size that is large enough") {
     const Broker broker = make_broker();
     const Backend backend = make_backend();
     check_result<rp_handoff_broker_statistics>(
-        [&](rp_handoff_broker_statistics *out) { return rp_handoff_broker_statistics_get(broker.get(), out); });
+        [&](rp_handoff_broker_statistics *out) { return rp_handoff_broker_get_statistics(broker.get(), out); });
     check_result<rp_handoff_backend_statistics>(
-        [&](rp_handoff_backend_statistics *out) { return rp_handoff_backend_statistics_get(backend.get(), out); });
+        [&](rp_handoff_backend_statistics *out) { return rp_handoff_backend_get_statistics(backend.get(), out); });
 }
 
 TEST_CASE("an outcome fits into a struct of any size that is large enough, and is refused before anything is sent") {
@@ -186,7 +188,7 @@ TEST_CASE("what is known of an offer fits into a struct of any size that is larg
     const Offer offer = take_offer(backend);
     REQUIRE(offer);
     check_result<rp_handoff_offer_info>(
-        [&](rp_handoff_offer_info *out) { return rp_handoff_offer_info_get(offer.get(), out); });
+        [&](rp_handoff_offer_info *out) { return rp_handoff_offer_get_info(offer.get(), out); });
 }
 
 TEST_CASE("decoded messages fit into a struct of any size that is large enough") {

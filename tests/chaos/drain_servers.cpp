@@ -40,9 +40,9 @@ class OldServer {
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
         require(self_, rp_handoff_broker_create(&limits, &broker_) == RP_HANDOFF_OK, "no broker");
-        require(self_, rp_handoff_session_open(broker_, &options, &session_) == RP_HANDOFF_OK, "no session");
+        require(self_, rp_handoff_session_create_broker(broker_, &options, &session_) == RP_HANDOFF_OK, "no session");
         session.release();
-        loop_.watch(rp_handoff_session_fd(session_), {Kind::session, 0});
+        loop_.watch(rp_handoff_session_get_fd(session_), {Kind::session, 0});
     }
     OldServer(const OldServer &) = delete;
     OldServer &operator=(const OldServer &) = delete;
@@ -172,9 +172,9 @@ class NewServer {
         options.struct_size = sizeof options;
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
-        require(self_, rp_handoff_session_receive(&options, &session_) == RP_HANDOFF_OK, "no session");
+        require(self_, rp_handoff_session_create_backend(&options, &session_) == RP_HANDOFF_OK, "no session");
         session.release();
-        loop_.watch(rp_handoff_session_fd(session_), {Kind::session, 0});
+        loop_.watch(rp_handoff_session_get_fd(session_), {Kind::session, 0});
     }
     NewServer(const NewServer &) = delete;
     NewServer &operator=(const NewServer &) = delete;
@@ -203,7 +203,7 @@ class NewServer {
                 adopt(event.offer);
             } else if (event.kind == RP_HANDOFF_EVENT_CLOSED) {
                 require(self_, event.status == RP_HANDOFF_OK, "the session ended");
-                loop_.forget(rp_handoff_session_fd(session_));
+                loop_.forget(rp_handoff_session_get_fd(session_));
                 is_closed_ = true;
             }
         }
@@ -212,7 +212,7 @@ class NewServer {
     void adopt(rp_handoff_offer *offer) {
         rp_handoff_offer_info info{};
         info.struct_size = sizeof info;
-        rp_handoff_offer_info_get(offer, &info);
+        rp_handoff_offer_get_info(offer, &info);
         State state{};
         require(self_, info.metadata_length == sizeof state, "an offer without its state");
         std::memcpy(&state, info.metadata, sizeof state);

@@ -34,7 +34,7 @@ inline void serve_session(const Wire &wire, const Session &session) {
         }
     }
     auto counts = sized<rp_handoff_session_statistics>();
-    must(rp_handoff_session_statistics_get(session.get(), &counts) == RP_HANDOFF_OK);
+    must(rp_handoff_session_get_statistics(session.get(), &counts) == RP_HANDOFF_OK);
     must(counts.in_flight == 0);
     must(counts.offers == counts.accepted + counts.refused + counts.lost);
     wire.say(counts.lost > 0 ? 'l' : 'n');
@@ -50,7 +50,7 @@ inline void run_session_backend(const Wire &wire, const std::string &path) {
     must(rp_handoff_listener_accept(listener.get(), RP_HANDOFF_FOREVER, &options.connection_fd) == RP_HANDOFF_OK);
     options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
     rp_handoff_session *session = nullptr;
-    must(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK);
+    must(rp_handoff_session_create_backend(&options, &session) == RP_HANDOFF_OK);
     serve_session(wire, Session(session));
 }
 
@@ -78,7 +78,7 @@ inline Session open_session(const Broker &broker, const std::string &path, std::
     options.socket_path = path.c_str();
     options.max_in_flight = max_in_flight;
     rp_handoff_session *made = nullptr;
-    must(rp_handoff_session_open(broker.get(), &options, &made) == RP_HANDOFF_OK);
+    must(rp_handoff_session_create_broker(broker.get(), &options, &made) == RP_HANDOFF_OK);
     Session session(made);
     must(Happening(session).event.kind == RP_HANDOFF_EVENT_OPENED);
     return session;

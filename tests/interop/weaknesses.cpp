@@ -65,15 +65,15 @@ struct Door {
     }
 
     void put_service(const char *handoff_endpoint) const {
-        auto service = sized<rp_handoff_service>();
+        auto service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.backend_endpoint = "/nowhere/backend";
         service.handoff_endpoint = handoff_endpoint;
         REQUIRE(rp_handoff_front_door_put_service(front_door.get(), &service) == RP_HANDOFF_OK);
     }
 
-    rp_handoff_visit serve(int client, rp_handoff_outcome *outcome = nullptr) const {
-        auto visit = sized<rp_handoff_visit>();
+    rp_handoff_front_door_visit serve(int client, rp_handoff_outcome *outcome = nullptr) const {
+        auto visit = sized<rp_handoff_front_door_visit>();
         REQUIRE(rp_handoff_front_door_serve(front_door.get(), client, &visit, outcome) == RP_HANDOFF_OK);
         return visit;
     }
@@ -170,8 +170,8 @@ TEST_CASE("W10: a front door attempts no handoff that the broker's policy object
     REQUIRE(rp_handoff_broker_demote(door.broker.get()) == RP_HANDOFF_OK);
     const SocketPair pair;
     write_all(pair.b.get(), encoded_hello());
-    const rp_handoff_visit visit = door.serve(pair.a.get());
-    CHECK(visit.result == RP_HANDOFF_VISIT_REFUSED);
+    const rp_handoff_front_door_visit visit = door.serve(pair.a.get());
+    CHECK(visit.result == RP_HANDOFF_FRONT_DOOR_REFUSED);
     CHECK(visit.code == RP_HANDOFF_REFUSED_FD_PRESSURE);
     CHECK(visit.attempted == 0);
     CHECK(statistics(door.broker).issued == 0);
@@ -213,12 +213,12 @@ TEST_CASE("W17: a Hello is as long as its cap at most, and what claims to be lon
     for (const std::size_t length : {cap - 1, cap}) {
         const SocketPair pair;
         write_all(pair.b.get(), padded_to(encoded_hello(), length));
-        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_VISIT_RECONNECT);
+        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     }
     const SocketPair pair;
     write_all(pair.b.get(), {1, 1, 0, 1, 0}); // a header, and no body: 65537
-    const rp_handoff_visit visit = door.serve(pair.a.get());
-    CHECK(visit.result == RP_HANDOFF_VISIT_DROPPED);
+    const rp_handoff_front_door_visit visit = door.serve(pair.a.get());
+    CHECK(visit.result == RP_HANDOFF_FRONT_DOOR_DROPPED);
     CHECK(visit.status == RP_HANDOFF_ERR_FRAME_TOO_LARGE);
 }
 
@@ -234,7 +234,7 @@ TEST_CASE("W19: a visit leaves the flags of the client's connection as they were
         REQUIRE(fcntl(pair.a.get(), F_SETFL, nonblocking) == 0);
         const Flags before(pair.a.get());
         write_all(pair.b.get(), encoded_hello());
-        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_VISIT_HANDED_OFF);
+        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
         CHECK(Flags(pair.a.get()) == before);
     }
 }

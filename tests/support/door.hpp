@@ -76,7 +76,7 @@ inline FrontDoor make_front_door(const Broker &broker, const rp_handoff_front_do
 }
 
 struct Visit {
-    rp_handoff_visit visit = sized<rp_handoff_visit>();
+    rp_handoff_front_door_visit visit = sized<rp_handoff_front_door_visit>();
     rp_handoff_outcome outcome = sized<rp_handoff_outcome>();
 };
 
@@ -113,7 +113,7 @@ class House {
         : backend(make_backend(time.in(sized<rp_handoff_backend_options>()))),
           broker(make_broker(random.in(time.in(broker_options)))), door(make_front_door(broker, door_options)) {
         REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
-        service = sized<rp_handoff_service>();
+        service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.version = "2.1";
         service.backend_endpoint = "/where/clients/reconnect";
@@ -155,7 +155,7 @@ class House {
     Backend backend;
     Broker broker;
     FrontDoor door;
-    rp_handoff_service service;
+    rp_handoff_front_door_service service;
     UniqueFd adopted; // by the backend
     rp_handoff_offer_info offered{};
     std::function<void()> act = [this] {
@@ -175,7 +175,7 @@ class House {
 };
 
 inline void check_refused(const Guest &guest, const Visit &visit, std::int32_t code) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_REFUSED);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_REFUSED);
     CHECK(visit.visit.code == code);
     CHECK(visit.visit.attempted == 0);
     CHECK(visit.visit.ready_delivered == 0);
@@ -190,7 +190,7 @@ inline void check_refused(const Guest &guest, const Visit &visit, std::int32_t c
 }
 
 inline void check_dropped(const Visit &visit, std::int32_t status) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_DROPPED);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_DROPPED);
     CHECK(visit.visit.status == status);
     CHECK(visit.visit.attempted == 0);
     CHECK(std::string_view(visit.visit.detail) != "");

@@ -34,7 +34,7 @@ inline rp_handoff_decision decide(const Broker &broker, const rp_handoff_subject
 
 inline std::uint32_t failures(const Broker &broker, const rp_handoff_backend_key &key) {
     std::uint32_t count = UINT32_MAX;
-    REQUIRE(rp_handoff_broker_failure_count(broker.get(), &key, &count) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_get_failure_count(broker.get(), &key, &count) == RP_HANDOFF_OK);
     return count;
 }
 
@@ -56,7 +56,7 @@ struct Script {
     std::int32_t sent = RP_HANDOFF_TRANSPORT_SENT;
     std::int32_t os_error = 0;
     std::uint32_t bytes_sent = 0;
-    std::int32_t awaited = RP_HANDOFF_AWAIT_ACCEPTED;
+    std::int32_t awaited = RP_HANDOFF_ACK_WAIT_ACCEPTED;
     bool late = false;
     int sends = 0;
     int awaits = 0;
@@ -79,7 +79,7 @@ struct Script {
         return outcome;
     }
 
-    static std::int32_t await(void *user_data, const rp_handoff_await *asked, rp_handoff_await_result *out) {
+    static std::int32_t await(void *user_data, const rp_handoff_ack_wait *asked, rp_handoff_ack_wait_result *out) {
         auto *self = static_cast<Script *>(user_data);
         ++self->awaits;
         out->status = self->awaited;

@@ -32,7 +32,7 @@ class BackendProcess {
 
     [[noreturn]] static void run(rp_handoff_backend *backend, const UniqueFd &listener) {
         for (;;) {
-            pollfd both[] = {{rp_handoff_backend_fd(backend), POLLIN, 0}, {listener.get(), POLLIN, 0}};
+            pollfd both[] = {{rp_handoff_backend_get_fd(backend), POLLIN, 0}, {listener.get(), POLLIN, 0}};
             must(poll(both, 2, -1) > 0);
             if (both[1].revents != 0) {
                 greet(accept_from(listener), 'R');
@@ -63,7 +63,7 @@ class BrokerProcess {
               rp_handoff_front_door *door = nullptr;
               must(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK);
               must(rp_handoff_front_door_create(broker, nullptr, &door) == RP_HANDOFF_OK);
-              auto service = sized<rp_handoff_service>();
+              auto service = sized<rp_handoff_front_door_service>();
               service.name = "service";
               service.backend_endpoint = reconnect_path.c_str();
               service.handoff_endpoint = handoff_path.c_str();
@@ -78,13 +78,13 @@ class BrokerProcess {
         REQUIRE(child.hear() == 'r');
     }
 
-    // The result of the next visit, as RP_HANDOFF_VISIT_.
+    // The result of the next visit, as RP_HANDOFF_FRONT_DOOR_.
     int next_result() const { return child.hear() - '0'; }
 
   private:
     static void serve_next(rp_handoff_front_door *door, const UniqueFd &listener, const Wire &wire) {
         const UniqueFd client = accept_from(listener);
-        auto visit = sized<rp_handoff_visit>();
+        auto visit = sized<rp_handoff_front_door_visit>();
         auto outcome = sized<rp_handoff_outcome>();
         must(rp_handoff_front_door_serve(door, client.get(), &visit, &outcome) == RP_HANDOFF_OK);
         if (visit.attempted == 0 || outcome.ownership == RP_HANDOFF_OWNER_BROKER) {

@@ -38,8 +38,8 @@ void check_answer(const Answer &answer) {
     CHECK((answer.status == RP_HANDOFF_OK || answer.happened));
 }
 
-rp_handoff_service service_at(const char *path) {
-    auto service = sized<rp_handoff_service>();
+rp_handoff_front_door_service service_at(const char *path) {
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = long_text.c_str();
     service.version = long_text.c_str();
     service.backend_endpoint = long_text.c_str();
@@ -96,7 +96,7 @@ TEST_CASE(
         const auto service = service_at(path.c_str());
         REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
         const Guest guest(padded_to(encoded(hello_of(long_text)), 4000)); // too long to be read without memory
-        OutStruct<rp_handoff_visit> visit;
+        OutStruct<rp_handoff_front_door_visit> visit;
         OutStruct<rp_handoff_outcome> outcome;
         const Answer answer = failing(nth, [&] {
             return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), visit.get(), outcome.get());
@@ -108,7 +108,8 @@ TEST_CASE(
         const Bytes received = guest.received();
         if (!received.empty()) {
             const Reply reply(received);
-            const bool handed_off = answer.status == RP_HANDOFF_OK && visit.value.result == RP_HANDOFF_VISIT_HANDED_OFF;
+            const bool handed_off =
+                answer.status == RP_HANDOFF_OK && visit.value.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF;
             CHECK(reply.rest.empty() == !handed_off);
             served += handed_off ? 1 : 0;
         }
@@ -123,7 +124,7 @@ TEST_CASE("a refusal without memory is no memory, and nothing else") {
               const Broker broker = make_broker();
               const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
               const Guest guest(hello_of());
-              auto visit = sized<rp_handoff_visit>();
+              auto visit = sized<rp_handoff_front_door_visit>();
               const Answer answer = failing(
                   nth, [&] { return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), &visit, nullptr); });
               check_answer(answer);

@@ -12,7 +12,7 @@ constexpr std::uint64_t io_timeout = 5 * second;
 
 std::uint64_t timeout_of(const Backend &backend) {
     std::uint64_t timeout = 0;
-    CHECK(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
     return timeout;
 }
 
@@ -55,7 +55,7 @@ void drive(WaitOnce wait_once) {
     Child broker(broker_to(path, 20));
     int adopted = 0;
     while (adopted < 20) {
-        wait_once(rp_handoff_backend_fd(backend.get()), in_milliseconds(timeout_of(backend)));
+        wait_once(rp_handoff_backend_get_fd(backend.get()), in_milliseconds(timeout_of(backend)));
         adopt_all(backend, adopted);
     }
     CHECK(broker.wait() == 0);
@@ -93,7 +93,7 @@ TEST_CASE("a loop of epoll, and an epoll in an epoll, drive a backend") {
 
 TEST_CASE("the descriptor is readable only when there is something to do") {
     Listening backend;
-    const int fd = rp_handoff_backend_fd(backend.backend.get());
+    const int fd = rp_handoff_backend_get_fd(backend.backend.get());
     CHECK_FALSE(is_readable(fd));
     RawBroker broker(backend.path);
     CHECK(is_readable(fd));
@@ -152,7 +152,7 @@ TEST_CASE("a loop that sleeps for the time that it was told is woken if an answe
     const Offer offer = take_offer(backend.backend);
     CHECK(timeout_of(backend.backend) == RP_HANDOFF_FOREVER); // the loop sleeps now
     CHECK(accept_and_close(offer) == RP_HANDOFF_OK);
-    CHECK(is_readable(rp_handoff_backend_fd(backend.backend.get())));
+    CHECK(is_readable(rp_handoff_backend_get_fd(backend.backend.get())));
     CHECK(take_offer(backend.backend) == nullptr);
     CHECK(timeout_of(backend.backend) == io_timeout);
 }

@@ -73,7 +73,7 @@ class Pairing {
 
     // Adopts every offer that is there, so that the last one counts.
     void serve() {
-        pollfd target{rp_handoff_backend_fd(backend.get()), POLLIN, 0};
+        pollfd target{rp_handoff_backend_get_fd(backend.get()), POLLIN, 0};
         do {
             rp_handoff_offer *offer = nullptr;
             while (rp_handoff_backend_next_offer(backend.get(), 0, &offer) == RP_HANDOFF_OK) {

@@ -150,7 +150,7 @@ TEST_CASE("several clients are handed over one after the other on an inherited s
         must(rp_handoff_backend_add_connection(own.get(), pair.b.release(), RP_HANDOFF_TRUST_CALLER) == RP_HANDOFF_OK);
         serve(own, 6);
         auto counts = sized<rp_handoff_backend_statistics>();
-        must(rp_handoff_backend_statistics_get(own.get(), &counts) == RP_HANDOFF_OK);
+        must(rp_handoff_backend_get_statistics(own.get(), &counts) == RP_HANDOFF_OK);
         must(counts.accepted == 6 && counts.connections == 1 && counts.unanswered == 0);
     });
     pair.b.reset();

@@ -33,7 +33,7 @@ auto strangers_backend(const std::string &path, bool adopts) {
         must(wire.hear() == 'e');
         must(take_offer(backend) == nullptr);
         auto counts = sized<rp_handoff_backend_statistics>();
-        must(rp_handoff_backend_statistics_get(backend.get(), &counts) == RP_HANDOFF_OK);
+        must(rp_handoff_backend_get_statistics(backend.get(), &counts) == RP_HANDOFF_OK);
         must(counts.connections == 0 && counts.rejected_offers == 0); // not a byte
     };
 }

@@ -124,7 +124,7 @@ TEST_CASE("a dial that fails says why") {
     options.socket_path = path.c_str();
     const auto status_of = [&] {
         Out<rp_handoff_session *> out;
-        const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
         CHECK(out.untouched());
         return status;
     };
@@ -171,7 +171,7 @@ TEST_CASE("a kernel that does not say who sends lets nobody in; one that has no 
             if (has_credentials && !demanded) {
                 CHECK(event.kind == RP_HANDOFF_EVENT_OPENED);
                 auto peer = sized<rp_handoff_session_peer>();
-                CHECK(rp_handoff_session_peer_get(offering.get(), &peer) == RP_HANDOFF_OK);
+                CHECK(rp_handoff_session_get_peer(offering.get(), &peer) == RP_HANDOFF_OK);
                 CHECK(peer.pidfd_state == RP_HANDOFF_PIDFD_UNSUPPORTED);
                 CHECK(peer.pidfd == -1);
             } else {

@@ -50,8 +50,8 @@ TEST_CASE("a session is made whole or not at all, and without memory its descrip
             options.connection_fd = pair.a.get();
             Out<rp_handoff_session *> out;
             const auto [status, happened] = without_memory(nth, [&] {
-                return receives ? rp_handoff_session_receive(&options, out.get())
-                                : rp_handoff_session_open(broker.get(), &options, out.get());
+                return receives ? rp_handoff_session_create_backend(&options, out.get())
+                                : rp_handoff_session_create_broker(broker.get(), &options, out.get());
             });
             CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
             CHECK(out.untouched() == happened);

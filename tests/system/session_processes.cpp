@@ -99,7 +99,7 @@ bool has_ended(const ClientConnection &client) {
 TEST_CASE("a connection is handed to another process, which serves it") {
     const Scene scene;
     auto peer = sized<rp_handoff_session_peer>();
-    CHECK(rp_handoff_session_peer_get(scene.offering.get(), &peer) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_session_get_peer(scene.offering.get(), &peer) == RP_HANDOFF_OK);
     CHECK(peer.pid == static_cast<std::uint32_t>(scene.backend.child.pid()));
     ClientConnection client;
     scene.offer(client);

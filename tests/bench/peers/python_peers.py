@@ -77,8 +77,8 @@ class Submission(Sized):
 
 
 SESSION_FUNCTIONS = {
-    "session_open": (c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
-    "session_receive": (POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_create_broker": (c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_create_backend": (POINTER(SessionOptions), POINTER(c_void_p)),
     "session_wait": (c_void_p, c_uint64),
     "session_next_event": (c_void_p, POINTER(Event), POINTER(Outcome)),
     "session_execute": (c_void_p, POINTER(Submission), POINTER(Outcome)),
@@ -108,7 +108,7 @@ def take_offers(library, end):
     out_event, out_adopted, forever = byref(event), byref(adopted), c_uint64(FOREVER)
     wait, next_event, accept, destroy = (untyped(library, name) for name in (
         "session_wait", "session_next_event", "offer_accept", "offer_destroy"))
-    library.check(library.session_receive(SessionOptions(connection_fd=end.detach()), session))
+    library.check(library.session_create_backend(SessionOptions(connection_fd=end.detach()), session))
     while True:
         wait(session, forever)  # which sends the last answer
         if next_event(session, out_event, None) == 1 and event.kind == EVENT_OFFER:
@@ -137,7 +137,7 @@ def take_handles(connection):
 def giver_of_offers(library, broker, end, fd):
     session, outcome, submission = c_void_p(), Outcome(), Submission(fd=fd)
     given, out_outcome, execute = byref(submission), byref(outcome), untyped(library, "session_execute")
-    library.check(library.session_open(broker.pointer, SessionOptions(connection_fd=end.detach()), session))
+    library.check(library.session_create_broker(broker.pointer, SessionOptions(connection_fd=end.detach()), session))
 
     def give():
         library.check(execute(session, given, out_outcome))

@@ -245,13 +245,13 @@ TEST_CASE("a front door of the library's and a client of the library's come toge
         write_all(fd, guest.received());
     };
     REQUIRE(scene.connect() == RP_HANDOFF_OK);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(scene.got.route == RP_HANDOFF_ROUTE_HANDLE_PASSED);
     CHECK(scene.got.connection_id == visit.visit.connection_id);
 
     scene.request.adopt = 0;
     REQUIRE(scene.connect() == RP_HANDOFF_OK);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(scene.got.route == RP_HANDOFF_ROUTE_BROKER_NEGOTIATED);
 
     scene.request.service_name = "nothing";

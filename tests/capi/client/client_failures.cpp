@@ -140,7 +140,7 @@ TEST_CASE(
 TEST_CASE("a backend that adopted what its client gave up sees the end of the connection") {
     const HastyClient client;
     CHECK(client.got.route == RP_HANDOFF_ROUTE_BROKER_NEGOTIATED);
-    CHECK(client.visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(client.visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     REQUIRE(client.house.adopted);
     char byte = 0;
     const ssize_t n = recv(client.house.adopted.get(), &byte, 1, MSG_DONTWAIT);

@@ -114,11 +114,11 @@ TEST_CASE("a claimed pid has to be the client's, unless it is not claimed") {
         return house.serve(Guest(hello)).visit.result;
     };
     const auto own = static_cast<std::uint32_t>(getpid());
-    CHECK(result_of(own) == RP_HANDOFF_VISIT_HANDED_OFF);
-    CHECK(result_of(0) == RP_HANDOFF_VISIT_HANDED_OFF);
-    CHECK(result_of(own + 1) == RP_HANDOFF_VISIT_REFUSED);
-    CHECK(result_of(1) == RP_HANDOFF_VISIT_REFUSED);
-    CHECK(result_of(UINT32_MAX) == RP_HANDOFF_VISIT_REFUSED);
+    CHECK(result_of(own) == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
+    CHECK(result_of(0) == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
+    CHECK(result_of(own + 1) == RP_HANDOFF_FRONT_DOOR_REFUSED);
+    CHECK(result_of(1) == RP_HANDOFF_FRONT_DOOR_REFUSED);
+    CHECK(result_of(UINT32_MAX) == RP_HANDOFF_FRONT_DOOR_REFUSED);
 }
 
 TEST_CASE("version 1 has to be in the client's range") {
@@ -137,7 +137,7 @@ TEST_CASE("version 1 has to be in the client's range") {
         hello.client_max_protocol = c.max;
         const Guest guest(hello);
         const Visit visit = house.serve(guest);
-        CHECK(visit.visit.result == (c.served ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_REFUSED));
+        CHECK(visit.visit.result == (c.served ? RP_HANDOFF_FRONT_DOOR_HANDED_OFF : RP_HANDOFF_FRONT_DOOR_REFUSED));
         CHECK(visit.visit.code == (c.served ? 0 : RP_HANDOFF_REFUSED_VERSION_UNSUPPORTED));
     }
 }
@@ -184,7 +184,7 @@ TEST_CASE("as many Hellos as the limit says are served in a window, and more are
     const std::uint64_t start = house.time.now;
     for (int i = 0; i < 3; ++i) {
         house.time.now = start + static_cast<std::uint64_t>(i) * 100'000'000;
-        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_RECONNECT);
+        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     }
     const auto retry_after_ms = [&house](std::uint64_t at) {
         house.time.now = at;
@@ -197,7 +197,7 @@ TEST_CASE("as many Hellos as the limit says are served in a window, and more are
     CHECK(retry_after_ms(start + 200'000'001) == 800); // rounded up
     CHECK(retry_after_ms(start + second - 1) == 1);
     house.time.now = start + second; // a second by default
-    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
 }
 
 TEST_CASE("a thousand Hellos in a second are allowed by default") {
@@ -261,7 +261,7 @@ TEST_CASE("in a time of descriptor pressure every service is refused, with the t
         for (int i = 0; i < 3; ++i) {
             rp_handoff_broker_accept_succeeded(house.broker.get());
         }
-        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
         CHECK(statistics(house.broker).fd_pressure_refusals == 1);
     }
 }

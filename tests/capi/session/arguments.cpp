@@ -12,12 +12,12 @@ std::int32_t status_with(const rp_handoff_session_options &valid, const Broker &
     auto options = valid;
     options.connection_fd = pair.a.get();
     Out<rp_handoff_session *> out;
-    const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+    const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
     CHECK(out.untouched() == (status != RP_HANDOFF_OK));
     const Session offering(status == RP_HANDOFF_OK ? out.value : nullptr);
     Out<rp_handoff_session *> other;
     options.connection_fd = pair.b.get();
-    CHECK(rp_handoff_session_receive(&options, other.get()) == status);
+    CHECK(rp_handoff_session_create_backend(&options, other.get()) == status);
     CHECK(other.untouched() == (status != RP_HANDOFF_OK));
     const Session receiving(status == RP_HANDOFF_OK ? other.value : nullptr);
     if (status == RP_HANDOFF_OK) {
@@ -40,8 +40,9 @@ TEST_CASE("session options may be of another size") {
             SocketPair &pair = pairs.at(next++);
             options.known.connection_fd = pair.a.get();
             Out<rp_handoff_session *> out;
-            const std::int32_t status = receives ? rp_handoff_session_receive(&options.known, out.get())
-                                                 : rp_handoff_session_open(broker.get(), &options.known, out.get());
+            const std::int32_t status = receives
+                                            ? rp_handoff_session_create_backend(&options.known, out.get())
+                                            : rp_handoff_session_create_broker(broker.get(), &options.known, out.get());
             CHECK(out.untouched() == (status != RP_HANDOFF_OK));
             CHECK(is_open(pair.a.get()));
             if (status == RP_HANDOFF_OK) {
@@ -56,15 +57,15 @@ TEST_CASE("session options may be of another size") {
 TEST_CASE("a session needs options, a place for its handle, and a broker's also a broker") {
     const Broker broker = make_broker();
     Out<rp_handoff_session *> out;
-    CHECK(rp_handoff_session_open(broker.get(), nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_session_receive(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_session_create_broker(broker.get(), nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_session_create_backend(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(out.untouched());
     SocketPair pair;
     auto options = sized<rp_handoff_session_options>();
     options.connection_fd = pair.a.get();
-    CHECK(rp_handoff_session_open(nullptr, &options, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_session_open(broker.get(), &options, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_session_receive(&options, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_session_create_broker(nullptr, &options, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_session_create_broker(broker.get(), &options, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_session_create_backend(&options, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(is_open(pair.a.get()));
 }
 
@@ -228,9 +229,9 @@ TEST_CASE("a random source that fails, and one that repeats itself, are told") {
 TEST_CASE("what a session tells fits into structs of any size that is large enough") {
     const Joined joined;
     check_result<rp_handoff_session_peer>(
-        [&](rp_handoff_session_peer *out) { return rp_handoff_session_peer_get(joined.receiving.get(), out); });
+        [&](rp_handoff_session_peer *out) { return rp_handoff_session_get_peer(joined.receiving.get(), out); });
     check_result<rp_handoff_session_statistics>([&](rp_handoff_session_statistics *out) {
-        return rp_handoff_session_statistics_get(joined.receiving.get(), out);
+        return rp_handoff_session_get_statistics(joined.receiving.get(), out);
     });
     check_result<rp_handoff_event>([&](rp_handoff_event *out) {
         const ClientConnection client;
@@ -280,7 +281,7 @@ TEST_CASE("execute and timeout need a place for their results") {
     OutStruct<rp_handoff_outcome> outcome;
     CHECK(rp_handoff_session_execute(joined.offering.get(), nullptr, outcome.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(outcome.untouched());
-    CHECK(rp_handoff_session_timeout(joined.offering.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_session_get_timeout(joined.offering.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
 }
 
 TEST_CASE("the answers of sessions have words of their own") {

@@ -144,7 +144,7 @@ TEST_CASE("the smaller of both sides' numbers is what is sent at a time, and the
     const Joined joined(setup);
     for (const Session *session : {&joined.offering, &joined.receiving}) {
         auto peer = sized<rp_handoff_session_peer>();
-        REQUIRE(rp_handoff_session_peer_get(session->get(), &peer) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_session_get_peer(session->get(), &peer) == RP_HANDOFF_OK);
         CHECK(peer.max_in_flight == 4);
     }
     const ClientConnection client;

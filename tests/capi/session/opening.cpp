@@ -38,9 +38,9 @@ std::int32_t status_of_open(const Broker &broker, const char *path) {
     auto options = sized<rp_handoff_session_options>();
     options.socket_path = path;
     Out<rp_handoff_session *> out;
-    const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+    const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
     CHECK(out.untouched());
-    CHECK(rp_handoff_session_receive(&options, out.get()) == status);
+    CHECK(rp_handoff_session_create_backend(&options, out.get()) == status);
     CHECK(out.untouched());
     return status;
 }
@@ -59,7 +59,7 @@ TEST_CASE(
     const Listener listener = make_listener(directory / "backend");
     {
         const Session offering = open_at(broker, directory / "backend");
-        CHECK(is_readable(rp_handoff_listener_fd(listener.get())));
+        CHECK(is_readable(rp_handoff_listener_get_fd(listener.get())));
         check_opens(offering, receive_over(accept_from(listener)));
     }
     {
@@ -95,7 +95,7 @@ TEST_CASE("what is submitted before a session is open is sent when it is") {
     ClientConnection client;
     submit(offering, client);
     auto peer = sized<rp_handoff_session_peer>();
-    CHECK(rp_handoff_session_peer_get(offering.get(), &peer) == RP_HANDOFF_ERR_UNAVAILABLE);
+    CHECK(rp_handoff_session_get_peer(offering.get(), &peer) == RP_HANDOFF_ERR_UNAVAILABLE);
     const Session receiving = receive_over(std::move(pair.b));
     turn({&offering, &receiving});
     CHECK(take_event(receiving).kind == RP_HANDOFF_EVENT_OPENED);
@@ -173,10 +173,10 @@ TEST_CASE("only a connected stream socket of the Unix kind can be a session's, a
         auto options = sized<rp_handoff_session_options>();
         options.connection_fd = fd;
         Out<rp_handoff_session *> out;
-        const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
         CHECK(status == RP_HANDOFF_ERR_INVALID_ARGUMENT);
         CHECK(out.untouched());
-        CHECK(rp_handoff_session_receive(&options, out.get()) == status);
+        CHECK(rp_handoff_session_create_backend(&options, out.get()) == status);
         CHECK(out.untouched());
         CHECK((fd < 0 || fd == 9999 || is_open(fd)));
     }
@@ -233,7 +233,7 @@ TEST_CASE("a listener has its rules, and gives connections as they come") {
     const Directory directory;
     const std::string path = directory / "listener";
     Listener listener = make_listener(path);
-    CHECK((fcntl(rp_handoff_listener_fd(listener.get()), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK((fcntl(rp_handoff_listener_get_fd(listener.get()), F_GETFD) & FD_CLOEXEC) != 0);
     Out<rp_handoff_listener *> out;
     CHECK(rp_handoff_listener_create("@abstract", out.get()) == RP_HANDOFF_ERR_PATH_INVALID);
     CHECK(rp_handoff_listener_create(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
@@ -246,7 +246,7 @@ TEST_CASE("a listener has its rules, and gives connections as they come") {
     CHECK(fd.untouched());
     CHECK(rp_handoff_listener_accept(listener.get(), 0, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     const UniqueFd dialled = dial(path);
-    CHECK(is_readable(rp_handoff_listener_fd(listener.get())));
+    CHECK(is_readable(rp_handoff_listener_get_fd(listener.get())));
     const UniqueFd accepted = accept_from(listener);
     CHECK((fcntl(accepted.get(), F_GETFD) & FD_CLOEXEC) != 0);
     CHECK(are_joined(dialled.get(), accepted.get()));

@@ -18,7 +18,7 @@ void check_closed(const Session &session, std::int32_t status) {
 
 rp_handoff_session_peer peer_of(const Session &session) {
     auto peer = sized<rp_handoff_session_peer>();
-    REQUIRE(rp_handoff_session_peer_get(session.get(), &peer) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_get_peer(session.get(), &peer) == RP_HANDOFF_OK);
     return peer;
 }
 

@@ -30,8 +30,8 @@ struct api {
     void (*backend_destroy)(rp_handoff_backend *);
     int32_t (*offer_accept)(rp_handoff_offer *, int32_t *);
     void (*offer_destroy)(rp_handoff_offer *);
-    int32_t (*session_open)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **);
-    int32_t (*session_receive)(const rp_handoff_session_options *, rp_handoff_session **);
+    int32_t (*session_create_broker)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **);
+    int32_t (*session_create_backend)(const rp_handoff_session_options *, rp_handoff_session **);
     int32_t (*session_execute)(rp_handoff_session *, const rp_handoff_submission *, rp_handoff_outcome *);
     int32_t (*session_wait)(rp_handoff_session *, uint64_t);
     int32_t (*session_next_event)(rp_handoff_session *, rp_handoff_event *, rp_handoff_outcome *);
@@ -59,8 +59,8 @@ static void load(struct api *api, const char *path) {
     find(api, "rp_handoff_backend_destroy", &api->backend_destroy);
     find(api, "rp_handoff_offer_accept", &api->offer_accept);
     find(api, "rp_handoff_offer_destroy", &api->offer_destroy);
-    find(api, "rp_handoff_session_open", &api->session_open);
-    find(api, "rp_handoff_session_receive", &api->session_receive);
+    find(api, "rp_handoff_session_create_broker", &api->session_create_broker);
+    find(api, "rp_handoff_session_create_backend", &api->session_create_backend);
     find(api, "rp_handoff_session_execute", &api->session_execute);
     find(api, "rp_handoff_session_wait", &api->session_wait);
     find(api, "rp_handoff_session_next_event", &api->session_next_event);
@@ -115,7 +115,7 @@ static void serve_session(const struct api *api, int connection) {
     options.struct_size = sizeof options;
     event.struct_size = sizeof event;
     options.connection_fd = connection;
-    check(api->session_receive(&options, &session) == RP_HANDOFF_OK, "receive");
+    check(api->session_create_backend(&options, &session) == RP_HANDOFF_OK, "receive");
     while (event.kind != RP_HANDOFF_EVENT_CLOSED) {
         check(api->session_wait(session, RP_HANDOFF_FOREVER) == 1, "wait");
         while (api->session_next_event(session, &event, NULL) == 1) {
@@ -142,7 +142,7 @@ static void hand_over_in_session(const struct api *api, int connection, int fd) 
     options.connection_fd = connection;
     submission.fd = fd;
     check(api->broker_create(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
-    check(api->session_open(broker, &options, &session) == RP_HANDOFF_OK, "open");
+    check(api->session_create_broker(broker, &options, &session) == RP_HANDOFF_OK, "open");
     check(api->session_execute(session, &submission, &outcome) == RP_HANDOFF_OK, "execute");
     check(outcome.result == RP_HANDOFF_COMPLETED, outcome.detail);
     api->session_destroy(session);

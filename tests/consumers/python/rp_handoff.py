@@ -26,7 +26,7 @@ TRUST_CREDENTIALS, TRUST_CALLER = 1, 2
 CALLBACK_OK = 0x52504F4B
 FOREVER = 2**64 - 1
 TRANSPORT_SENT = 1
-AWAIT_ACCEPTED, AWAIT_REFUSED, AWAIT_FAILED = 1, 2, 3
+ACK_WAIT_ACCEPTED, ACK_WAIT_REFUSED, ACK_WAIT_FAILED = 1, 2, 3
 KIND_RESPONSE = 1
 ACK_UNDELIVERED = 1
 
@@ -143,7 +143,7 @@ class TransportResult(ctypes.Structure):
     _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("os_error", c_int32), ("bytes_sent", c_uint32)]
 
 
-class Await(ctypes.Structure):
+class AckWait(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32),
         ("connection_fd", c_int32),
@@ -153,12 +153,12 @@ class Await(ctypes.Structure):
     ]
 
 
-class AwaitResult(ctypes.Structure):
+class AckWaitResult(ctypes.Structure):
     _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("observed_ns", c_uint64)]
 
 
 TRANSPORT = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(Attempt), POINTER(TransportResult))
-AWAIT_ACK = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(Await), POINTER(AwaitResult))
+AWAIT_ACK = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(AckWait), POINTER(AckWaitResult))
 
 
 class Request(Sized):
@@ -220,7 +220,7 @@ FUNCTIONS = {
     "version": (c_uint32,),
     "version_string": (c_char_p,),
     "strerror": (c_char_p, c_int32),
-    "platform_get": (c_int32, POINTER(Platform)),
+    "get_platform": (c_int32, POINTER(Platform)),
     "broker_create": (c_int32, POINTER(BrokerOptions), POINTER(c_void_p)),
     "broker_destroy": (None, c_void_p),
     "broker_issue": (c_int32, c_void_p, c_char_p, c_uint32, POINTER(Token)),
@@ -232,10 +232,10 @@ FUNCTIONS = {
     "backend_add_connection": (c_int32, c_void_p, c_int32, c_int32),
     "backend_expect": (c_int32, c_void_p, POINTER(Token)),
     "backend_next_offer": (c_int32, c_void_p, c_uint64, POINTER(c_void_p)),
-    "backend_fd": (c_int32, c_void_p),
-    "backend_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
+    "backend_get_fd": (c_int32, c_void_p),
+    "backend_get_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
     "backend_stop": (c_int32, c_void_p),
-    "offer_info_get": (c_int32, c_void_p, POINTER(OfferInfo)),
+    "offer_get_info": (c_int32, c_void_p, POINTER(OfferInfo)),
     "offer_accept": (c_int32, c_void_p, POINTER(c_int32)),
     "offer_refuse": (c_int32, c_void_p, c_char_p),
     "offer_destroy": (None, c_void_p),
@@ -342,11 +342,11 @@ class Backend(Handle):
 
     def fileno(self):
         """For selectors and asyncio: readable when next_offer(0) has something to do."""
-        return self.library.check(self.library.backend_fd(self.pointer))
+        return self.library.check(self.library.backend_get_fd(self.pointer))
 
     def timeout_ns(self):
         timeout = c_uint64()
-        self.library.check(self.library.backend_timeout(self.pointer, timeout))
+        self.library.check(self.library.backend_get_timeout(self.pointer, timeout))
         return timeout.value
 
     def stop(self):
@@ -359,7 +359,7 @@ class Offer(Handle):
 
     def info(self):
         info = OfferInfo()
-        self.library.check(self.library.offer_info_get(self.pointer, info))
+        self.library.check(self.library.offer_get_info(self.pointer, info))
         return info
 
     def accept(self):

@@ -1,10 +1,10 @@
 """Sessions of rp_handoff for Python: many handoffs over one lasting connection, in any event loop.
 
     broker = library.broker()
-    with rp_handoff_session.open(broker, socket_path="/run/user/1000/service/socket") as session:
+    with rp_handoff_session.create_broker(broker, socket_path="/run/user/1000/service/socket") as session:
         outcome = session.execute(connection.fileno(), metadata=b"from 192.0.2.1")
 
-    with rp_handoff_session.receive(library, connection_fd=control.detach()) as session:
+    with rp_handoff_session.create_backend(library, connection_fd=control.detach()) as session:
         while session.wait():
             for event in session.events():
                 if event.kind == rp_handoff_session.EVENT_OFFER:
@@ -110,39 +110,39 @@ class SessionStatistics(Sized):
 
 
 FUNCTIONS = {
-    "session_open": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
-    "session_receive": (c_int32, POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_create_broker": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_create_backend": (c_int32, POINTER(SessionOptions), POINTER(c_void_p)),
     "session_destroy": (None, c_void_p),
     "session_close": (c_int32, c_void_p),
-    "session_fd": (c_int32, c_void_p),
+    "session_get_fd": (c_int32, c_void_p),
     "session_events": (c_int32, c_void_p),
-    "session_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
+    "session_get_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
     "session_process": (c_int32, c_void_p),
     "session_wait": (c_int32, c_void_p, c_uint64),
     "session_next_event": (c_int32, c_void_p, POINTER(EventStruct), POINTER(Outcome)),
     "session_submit": (c_int32, c_void_p, POINTER(Submission), c_size_t, c_uint32, POINTER(c_uint64)),
     "session_cancel": (c_int32, c_void_p, c_uint64),
     "session_execute": (c_int32, c_void_p, POINTER(Submission), POINTER(Outcome)),
-    "session_peer_get": (c_int32, c_void_p, POINTER(SessionPeer)),
-    "session_statistics_get": (c_int32, c_void_p, POINTER(SessionStatistics)),
+    "session_get_peer": (c_int32, c_void_p, POINTER(SessionPeer)),
+    "session_get_statistics": (c_int32, c_void_p, POINTER(SessionStatistics)),
 }
 
 # offer: an Offer, of EVENT_OFFER. outcome: an Outcome, and fd: the descriptor that came back, or -1, of EVENT_OUTCOME.
 Event = collections.namedtuple("Event", "kind status ownership fd id user_data offer outcome")
 
 
-def open(broker, **options):  # pylint: disable=redefined-builtin
+def create_broker(broker, **options):
     """The broker's side. Takes the descriptor if there is a `connection_fd`; the broker has to live longer."""
     session = Session(broker.library, options)
     session.kept = broker
-    broker.library.check(session.library.session_open(broker.pointer, session.options, session.pointer))
+    broker.library.check(session.library.session_create_broker(broker.pointer, session.options, session.pointer))
     return session
 
 
-def receive(library, now=None, wait=None, **options):
+def create_backend(library, now=None, wait=None, **options):
     """The backend's side."""
     session = Session(library, {**options, **rp_handoff.callbacks(now=now, wait=wait)})
-    library.check(library.session_receive(session.options, session.pointer))
+    library.check(library.session_create_backend(session.options, session.pointer))
     return session
 
 
@@ -189,11 +189,11 @@ class Session(rp_handoff.Handle):
                      outcome if event.kind == EVENT_OUTCOME else None)
 
     def fileno(self):
-        return self.library.check(self.library.session_fd(self.pointer))
+        return self.library.check(self.library.session_get_fd(self.pointer))
 
     def timeout_ns(self):
         timeout = c_uint64()
-        self.library.check(self.library.session_timeout(self.pointer, timeout))
+        self.library.check(self.library.session_get_timeout(self.pointer, timeout))
         return timeout.value
 
     def process(self):
@@ -209,10 +209,10 @@ class Session(rp_handoff.Handle):
 
     def peer(self):
         peer = SessionPeer()
-        self.library.check(self.library.session_peer_get(self.pointer, peer))
+        self.library.check(self.library.session_get_peer(self.pointer, peer))
         return peer
 
     def statistics(self):
         statistics = SessionStatistics()
-        self.library.check(self.library.session_statistics_get(self.pointer, statistics))
+        self.library.check(self.library.session_get_statistics(self.pointer, statistics))
         return statistics

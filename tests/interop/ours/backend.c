@@ -9,7 +9,7 @@ struct rejections {
 
 static struct rejections rejections_of(rp_handoff_backend *backend) {
     rp_handoff_backend_statistics statistics = {.struct_size = sizeof statistics};
-    rp_handoff_backend_statistics_get(backend, &statistics);
+    rp_handoff_backend_get_statistics(backend, &statistics);
     return (struct rejections){statistics.rejected_peers, statistics.rejected_tokens, statistics.rejected_offers};
 }
 
@@ -20,7 +20,7 @@ static void begin(struct report *report, const struct options *options) {
 
 void describe_offer(struct report *report, rp_handoff_offer *offer) {
     rp_handoff_offer_info info = {.struct_size = sizeof info};
-    rp_handoff_offer_info_get(offer, &info);
+    rp_handoff_offer_get_info(offer, &info);
     report_text(report, "service", info.service_name);
     report_number(report, "correlation", info.correlation_id);
     report_number(report, "broker_pid", info.peer_pid);
@@ -70,7 +70,7 @@ static int take(const struct options *options, rp_handoff_backend *backend) {
             report_dropped(options, now, before);
             return 0;
         }
-        if (status != RP_HANDOFF_ERR_TIMED_OUT || !await_input(rp_handoff_backend_fd(backend), options->timeout_ms))
+        if (status != RP_HANDOFF_ERR_TIMED_OUT || !await_input(rp_handoff_backend_get_fd(backend), options->timeout_ms))
             return 1;
     }
 }

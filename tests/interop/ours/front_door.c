@@ -18,7 +18,7 @@ struct door {
 
 static const char *const results[] = {NULL, "dropped", "refused", "reconnect", "handed-off"};
 
-static void describe(const rp_handoff_visit *visit, const rp_handoff_outcome *outcome) {
+static void describe(const rp_handoff_front_door_visit *visit, const rp_handoff_outcome *outcome) {
     struct report report;
     report_begin(&report, "front-door");
     report_text(&report, "result", results[visit->result]);
@@ -55,7 +55,7 @@ static void hang_up(int client, int timeout_ms) {
 }
 
 static void serve_visit(struct door *door, int client, int is_starved) {
-    rp_handoff_visit visit = {.struct_size = sizeof visit};
+    rp_handoff_front_door_visit visit = {.struct_size = sizeof visit};
     rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
     struct rlimit usual = {0};
     if (is_starved)
@@ -86,7 +86,7 @@ static void *work(void *argument) {
 }
 
 static int32_t put_service(const struct options *options, struct door *door) {
-    rp_handoff_service service = {.struct_size = sizeof service};
+    rp_handoff_front_door_service service = {.struct_size = sizeof service};
     service.name = options->service;
     service.version = options->version;
     service.backend_endpoint = options->backend_endpoint;
@@ -105,7 +105,8 @@ static int open_session(struct door *door) {
     rp_handoff_session_options settings = {.struct_size = sizeof settings};
     settings.socket_path = door->options->handoff_endpoint;
     settings.service_name = door->options->service;
-    return !door->options->session || rp_handoff_session_open(door->broker, &settings, &door->session) == RP_HANDOFF_OK;
+    return !door->options->session ||
+           rp_handoff_session_create_broker(door->broker, &settings, &door->session) == RP_HANDOFF_OK;
 }
 
 static int open_door(struct door *door) {

@@ -6,7 +6,7 @@
 static void describe(struct report *report, rp_handoff_broker *broker, const rp_handoff_outcome *outcome,
                      uint64_t micros) {
     rp_handoff_broker_statistics statistics = {.struct_size = sizeof statistics};
-    rp_handoff_broker_statistics_get(broker, &statistics);
+    rp_handoff_broker_get_statistics(broker, &statistics);
     report_outcome(report, outcome);
     report_number(report, "call_micros", micros);
     report_number(report, "tokens_pending", statistics.pending_tokens);

@@ -67,7 +67,7 @@ static int connect_session(struct backend *backend) {
     const int connected =
         rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &settings.connection_fd) == RP_HANDOFF_OK;
     rp_handoff_listener_destroy(listener);
-    return connected && rp_handoff_session_receive(&settings, &backend->session) == RP_HANDOFF_OK;
+    return connected && rp_handoff_session_create_backend(&settings, &backend->session) == RP_HANDOFF_OK;
 }
 
 int run_session_backend(const struct options *options) {
