@@ -42,6 +42,7 @@ struct rp_handoff_session {
     rp::handoff::capi::Handle base{own_kind};
     std::shared_ptr<rp::handoff::session::BrokerSession> offering; // one of the two
     std::shared_ptr<rp::handoff::capi::Received> received;
+    std::size_t max_queued = 0; // of the broker's side
 
     rp::handoff::session::Session &any() noexcept;
 };

@@ -48,7 +48,7 @@ static void offer(int client, uint64_t offers, const struct backend *except) {
                                         .timeout_ns = 250 * millisecond_ns,
                                         .user_data = offers + 1}; /* each submit issues a fresh token */
     struct backend *to = offers < OFFERS_MAX ? choose(except) : NULL;
-    if (to != NULL && rp_handoff_session_submit(to->session, &submission, sizeof submission, 1, NULL) == 1)
+    if (to != NULL && rp_handoff_session_submit(to->session, &submission, 1, NULL, NULL) == 1)
         return;
     if (offers >= OFFERS_MAX || rp_handoff_queue_enqueue(waiting, client, offers) != RP_HANDOFF_OK)
         give_up(client);
@@ -94,8 +94,8 @@ int main(int argc, char **argv) {
     rp_handoff_queue_options patience = {
         .struct_size = sizeof patience, .capacity = 1024, .ttl_ns = 3600000 * millisecond_ns};
     struct pollfd fds[BACKENDS + 1] = {{.fd = argc == 1 + BACKENDS ? listen_on_loopback() : -1, .events = POLLIN}};
-    if (fds[0].fd < 0 || rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK ||
-        rp_handoff_queue_create(&patience, &waiting) != RP_HANDOFF_OK)
+    if (fds[0].fd < 0 || rp_handoff_broker_create(NULL, &broker, NULL) != RP_HANDOFF_OK ||
+        rp_handoff_queue_create(&patience, &waiting, NULL) != RP_HANDOFF_OK)
         return 1;
     for (;; poll(fds, BACKENDS + 1, next_due_ms())) {
         uint32_t count = 0;
@@ -107,7 +107,7 @@ int main(int argc, char **argv) {
             if (b->session != NULL && rp_handoff_session_process(b->session) == RP_HANDOFF_OK)
                 take_events(b);
             if (b->session == NULL)
-                rp_handoff_session_create_broker(broker, &options, &b->session);
+                rp_handoff_session_create_broker(broker, &options, &b->session, NULL);
             fds[1 + i].fd = b->session != NULL ? rp_handoff_session_get_fd(b->session) : -1;
             fds[1 + i].events = POLLIN;
         }

@@ -107,15 +107,15 @@ static int32_t execute(struct backend *backend, const struct request *request, r
     rp_handoff_submission submission = {.struct_size = sizeof submission,
                                         .fd = request->client,
                                         .metadata = (const uint8_t *)request->address,
-                                        .metadata_length = (uint32_t)strlen(request->address),
+                                        .metadata_length = strlen(request->address),
                                         .early = (const uint8_t *)request->bytes,
-                                        .early_length = (uint32_t)request->length,
+                                        .early_length = request->length,
                                         .timeout_ns = 1000000000};
     int32_t status = RP_HANDOFF_OK;
     snprintf(path, sizeof path, "%s/%s.sock", directory, backend->name);
     if (backend->session == NULL)
-        status = rp_handoff_session_create_broker(broker, &options, &backend->session);
-    return status == RP_HANDOFF_OK ? rp_handoff_session_execute(backend->session, &submission, outcome) : status;
+        status = rp_handoff_session_create_broker(broker, &options, &backend->session, NULL);
+    return status == RP_HANDOFF_OK ? rp_handoff_session_execute(backend->session, &submission, outcome, NULL) : status;
 }
 
 /* 1 if the connection is the backend's now. Otherwise it is certainly ours, to be offered to another or served. */
@@ -152,7 +152,7 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
     int listener = argc == 2 ? listen_on_loopback() : -1;
     directory = argv[1];
-    if (listener < 0 || rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK)
+    if (listener < 0 || rp_handoff_broker_create(NULL, &broker, NULL) != RP_HANDOFF_OK)
         return 1;
     for (;;) {
         if (accept_request(listener, &request) == 0)

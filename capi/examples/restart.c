@@ -97,7 +97,7 @@ static void start_successor(char *program) {
     close(ends[1]); /* or the end of the new process would not be seen */
     options.connection_fd = ends[0];
     next_to_offer = -1;
-    if (rp_handoff_session_create_broker(broker, &options, &session) != RP_HANDOFF_OK)
+    if (rp_handoff_session_create_broker(broker, &options, &session, NULL) != RP_HANDOFF_OK)
         close(ends[0]);
 }
 
@@ -113,8 +113,8 @@ static void offer_all(void) {
         s.metadata = (const uint8_t *)"listener";
         s.metadata_length = c != NULL ? 0 : 8;
         s.early = c != NULL ? (const uint8_t *)c->line : NULL;
-        s.early_length = c != NULL ? (uint32_t)c->length : 0;
-        if (rp_handoff_session_submit(session, &s, sizeof s, 1, NULL) != 1)
+        s.early_length = c != NULL ? c->length : 0;
+        if (rp_handoff_session_submit(session, &s, 1, NULL, NULL) != 1)
             return;
         *(c != NULL ? &c->away : &listener_away) = 1;
         unsettled++;
@@ -181,7 +181,7 @@ static int begin(int argc, char **argv) {
         clients[i].fd = -1;
     if (argc == 3 && strcmp(argv[1], "--from") == 0) {
         options.connection_fd = atoi(argv[2]);
-        return rp_handoff_session_create_backend(&options, &session) == RP_HANDOFF_OK;
+        return rp_handoff_session_create_backend(&options, &session, NULL) == RP_HANDOFF_OK;
     }
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
@@ -226,7 +226,7 @@ int main(int argc, char **argv) {
         if (session != NULL)
             take_events();
         if (fds[2].revents != 0 && read(asked, &hangup, sizeof hangup) == sizeof hangup &&
-            (broker != NULL || rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK))
+            (broker != NULL || rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK))
             start_successor(argv[0]);
     }
     rp_handoff_broker_destroy(broker);

@@ -44,11 +44,11 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
     } else {
         snprintf(offers, sizeof offers, "%s/%.*s.session", directory, length, service_name);
         int32_t status =
-            rp_handoff_session_create_broker(broker, &session, &service.session); /* for as long as this runs */
+            rp_handoff_session_create_broker(broker, &session, &service.session, NULL); /* for as long as this runs */
         if (status != RP_HANDOFF_OK)
             return status;
     }
-    return rp_handoff_front_door_put_service(door, &service);
+    return rp_handoff_front_door_put_service(door, &service, NULL);
 }
 
 /* A client that has to reconnect waits for the end of this connection; one that was adopted must not see it. */
@@ -64,8 +64,8 @@ int main(int argc, char **argv) {
     rp_handoff_broker_options options = {.struct_size = sizeof options, .ack_deadline_ns = 1000000000};
     int listener = argc > 1 ? listen_at(argv[1]) : -1;
     signal(SIGPIPE, SIG_IGN);
-    if (listener < 0 || rp_handoff_broker_create(&options, &broker) != RP_HANDOFF_OK ||
-        rp_handoff_front_door_create(broker, NULL, &door) != RP_HANDOFF_OK)
+    if (listener < 0 || rp_handoff_broker_create(&options, &broker, NULL) != RP_HANDOFF_OK ||
+        rp_handoff_front_door_create(broker, NULL, &door, NULL) != RP_HANDOFF_OK)
         return 1;
     for (int i = 2; i < argc; i++)
         if (add_service(door, broker, argv[1], argv[i]) != RP_HANDOFF_OK)
@@ -77,10 +77,10 @@ int main(int argc, char **argv) {
         rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
         int client = accept(listener, NULL, NULL);
         if (client < 0) {
-            rp_handoff_broker_accept_failed(broker, errno);
+            rp_handoff_broker_note_accept(broker, errno);
             continue;
         }
-        rp_handoff_broker_accept_succeeded(broker);
+        rp_handoff_broker_note_accept(broker, 0);
         if (rp_handoff_front_door_serve(door, client, &visit, &outcome) == RP_HANDOFF_OK) {
             printf("%s %s %s %s\n", results[visit.result], stages[outcome.stage], owners[outcome.ownership],
                    visit.attempted ? outcome.detail : visit.detail);

@@ -27,7 +27,8 @@ enum class Status : std::int32_t {
     limit_descriptors = -14,
     limit_bytes = -15,
     struct_size = -16,
-    busy = -17, // another wait is under way that this one cannot stand beside
+    busy = -17,   // another wait is under way that this one cannot stand beside
+    forked = -18, // the handle is that of the process of which this one is a fork
 
     token_collision = -20,
     token_missing = -21,

@@ -3,6 +3,7 @@
 // nothing over.
 #include "doors.hpp"
 #include "scenarios.hpp"
+#include "support/api.hpp"
 
 namespace rp::bench {
 
@@ -35,8 +36,8 @@ void take_offer(rp_handoff_backend *backend) {
 void make_relayed(Route &route) {
     route.start([&] {
         rp_handoff_backend *backend = nullptr;
-        must(rp_handoff_backend_create(nullptr, &backend) == RP_HANDOFF_OK &&
-                 rp_handoff_backend_listen(backend, route.path("offers").c_str()) == RP_HANDOFF_OK,
+        must(rp_handoff_backend_create(nullptr, &backend, nullptr) == RP_HANDOFF_OK &&
+                 rp::test::listen_at(backend, route.path("offers").c_str()) == RP_HANDOFF_OK,
              "a backend");
         return [owner = std::make_shared<Backend>(backend)] { take_offer(owner->get()); };
     });

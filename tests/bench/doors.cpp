@@ -53,8 +53,8 @@ class Answer {
         }
     }
 
-    bool promises_handoff() const noexcept { return reply_.handle_passed_token.length > 0; }
-    Address endpoint() const { return local_address({reply_.backend_pipe.data, reply_.backend_pipe.length}); }
+    bool promises_handoff() const noexcept { return reply_.handle_passed_token_length > 0; }
+    Address endpoint() const { return local_address({reply_.backend_pipe, reply_.backend_pipe_length}); }
 
   private:
     bool read_more() {
@@ -96,7 +96,7 @@ Door::Door(const Route &route) : route_(route), endpoint_(route.path("backend"))
     auto options = sized<rp_handoff_front_door_options>();
     options.max_hellos = UINT32_MAX; // all of them are one client's
     rp_handoff_front_door *door = nullptr;
-    must(rp_handoff_front_door_create(broker_.get(), &options, &door) == RP_HANDOFF_OK, "create a front door");
+    must(rp_handoff_front_door_create(broker_.get(), &options, &door, nullptr) == RP_HANDOFF_OK, "create a front door");
     door_.reset(door);
     hand_over_by(nullptr, nullptr);
 }
@@ -107,7 +107,7 @@ void Door::hand_over_by(rp_handoff_session *session, const char *path) {
     service.backend_endpoint = endpoint_.c_str();
     service.handoff_endpoint = path;
     service.session = session;
-    must(rp_handoff_front_door_put_service(door_.get(), &service) == RP_HANDOFF_OK, "put a service");
+    must(rp_handoff_front_door_put_service(door_.get(), &service, nullptr) == RP_HANDOFF_OK, "put a service");
 }
 
 void Door::serve(std::int32_t result) {

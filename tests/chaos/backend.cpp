@@ -1,5 +1,6 @@
 // A backend of the chaos: its sessions, and its end.
 #include "backend.hpp"
+#include "support/api.hpp"
 
 #include <algorithm>
 #include <sys/resource.h>
@@ -21,7 +22,7 @@ void run_short_of_descriptors(std::uint32_t sessions, Random &random) {
 
 Backend::Backend(const Self &self)
     : self_(self), random_(self.random()), character_(Character::draw(random_)), server_(self, loop_) {
-    const std::int32_t status = rp_handoff_listener_create(socket_of(self, self.life().index).c_str(), &listener_);
+    const std::int32_t status = rp::test::create_listener(socket_of(self, self.life().index).c_str(), &listener_);
     if (status != RP_HANDOFF_OK) {
         self.table.violation("a backend cannot listen: %s, errno %d", rp_handoff_strerror(status), errno);
         std::exit(1);
@@ -63,7 +64,7 @@ void Backend::accept_session() {
     options.connection_fd = fd;
     options.max_in_flight = random_.percent(50) ? 256 : random_.between(4, 512);
     Session session;
-    if (rp_handoff_session_create_backend(&options, &session.handle) != RP_HANDOFF_OK) {
+    if (rp_handoff_session_create_backend(&options, &session.handle, nullptr) != RP_HANDOFF_OK) {
         close(fd);
         return;
     }

@@ -39,8 +39,9 @@ class OldServer {
         options.struct_size = sizeof options;
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
-        require(self_, rp_handoff_broker_create(&limits, &broker_) == RP_HANDOFF_OK, "no broker");
-        require(self_, rp_handoff_session_create_broker(broker_, &options, &session_) == RP_HANDOFF_OK, "no session");
+        require(self_, rp_handoff_broker_create(&limits, &broker_, nullptr) == RP_HANDOFF_OK, "no broker");
+        require(self_, rp_handoff_session_create_broker(broker_, &options, &session_, nullptr) == RP_HANDOFF_OK,
+                "no session");
         session.release();
         loop_.watch(rp_handoff_session_get_fd(session_), {Kind::session, 0});
     }
@@ -124,8 +125,8 @@ class OldServer {
         if (items.empty()) {
             return 0;
         }
-        const std::int32_t status = rp_handoff_session_submit(session_, items.data(), sizeof items[0],
-                                                              static_cast<std::uint32_t>(items.size()), nullptr);
+        const std::int32_t status = rp_handoff_session_submit(
+            session_, items.data(), static_cast<std::uint32_t>(items.size()), nullptr, nullptr);
         require(self_,
                 status > 0 || status == RP_HANDOFF_ERR_LIMIT_SESSION || status == RP_HANDOFF_ERR_LIMIT ||
                     status == RP_HANDOFF_ERR_LIMIT_DESCRIPTORS || status == RP_HANDOFF_ERR_LIMIT_BYTES,
@@ -172,7 +173,7 @@ class NewServer {
         options.struct_size = sizeof options;
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
-        require(self_, rp_handoff_session_create_backend(&options, &session_) == RP_HANDOFF_OK, "no session");
+        require(self_, rp_handoff_session_create_backend(&options, &session_, nullptr) == RP_HANDOFF_OK, "no session");
         session.release();
         loop_.watch(rp_handoff_session_get_fd(session_), {Kind::session, 0});
     }

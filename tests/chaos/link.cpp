@@ -44,7 +44,7 @@ void Link::open(rp_handoff_broker *broker, Random &random, Loop &loop) {
         options.socket_path = path.c_str();
     }
     rp_handoff_session *session = nullptr;
-    const std::int32_t status = rp_handoff_session_create_broker(broker, &options, &session);
+    const std::int32_t status = rp_handoff_session_create_broker(broker, &options, &session, nullptr);
     if (status == RP_HANDOFF_OK) {
         session_ = session;
         submitted_ = events_ = to_backend_ = 0;

@@ -136,25 +136,25 @@ inline rp_handoff_token token_of(std::uint8_t byte) noexcept {
 
 inline Broker make_broker(const rp_handoff_broker_options &options = sized<rp_handoff_broker_options>()) {
     rp_handoff_broker *broker = nullptr;
-    REQUIRE(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_create(&options, &broker, nullptr) == RP_HANDOFF_OK);
     return Broker(broker);
 }
 
 inline Backend make_backend(const rp_handoff_backend_options &options = sized<rp_handoff_backend_options>()) {
     rp_handoff_backend *backend = nullptr;
-    REQUIRE(rp_handoff_backend_create(&options, &backend) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_backend_create(&options, &backend, nullptr) == RP_HANDOFF_OK);
     return Backend(backend);
 }
 
 inline Queue make_queue(const rp_handoff_queue_options &options = sized<rp_handoff_queue_options>()) {
     rp_handoff_queue *queue = nullptr;
-    REQUIRE(rp_handoff_queue_create(&options, &queue) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_queue_create(&options, &queue, nullptr) == RP_HANDOFF_OK);
     return Queue(queue);
 }
 
 inline FrontDoor make_front_door(const Broker &broker) {
     rp_handoff_front_door *front_door = nullptr;
-    REQUIRE(rp_handoff_front_door_create(broker.get(), nullptr, &front_door) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_front_door_create(broker.get(), nullptr, &front_door, nullptr) == RP_HANDOFF_OK);
     return FrontDoor(front_door);
 }
 

@@ -26,7 +26,7 @@ inline rp_handoff_subject subject_of(const rp_handoff_backend_key &key) {
 
 inline rp_handoff_decision decide(const Broker &broker, const rp_handoff_subject &subject) {
     OutStruct<rp_handoff_decision> out;
-    REQUIRE(rp_handoff_broker_should_attempt(broker.get(), &subject, out.get()) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_should_attempt(broker.get(), &subject, out.get(), nullptr) == RP_HANDOFF_OK);
     CHECK((out.value.attempt == 1) == (out.value.reason == RP_HANDOFF_REASON_NONE));
     CHECK(out.value.reserved == 0);
     return out.value;
@@ -34,13 +34,13 @@ inline rp_handoff_decision decide(const Broker &broker, const rp_handoff_subject
 
 inline std::uint32_t failures(const Broker &broker, const rp_handoff_backend_key &key) {
     std::uint32_t count = UINT32_MAX;
-    REQUIRE(rp_handoff_broker_get_failure_count(broker.get(), &key, &count) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_get_failure_count(broker.get(), &key, &count, nullptr) == RP_HANDOFF_OK);
     return count;
 }
 
 inline void fail(const Broker &broker, const rp_handoff_backend_key &key, unsigned times = 1) {
     for (unsigned i = 0; i < times; ++i) {
-        REQUIRE(rp_handoff_broker_record_failure(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr) ==
+        REQUIRE(rp_handoff_broker_record(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr, nullptr) ==
                 RP_HANDOFF_OK);
     }
 }
@@ -63,6 +63,7 @@ struct Script {
 
     rp_handoff_request request(const rp_handoff_token &token, const rp_handoff_subject *subject) {
         auto request = sized<rp_handoff_request>();
+        request.flags = RP_HANDOFF_REQUEST_ANY_DESCRIPTOR; // 0, which nobody looks at
         request.token = token;
         request.transport = send;
         request.transport_user_data = this;

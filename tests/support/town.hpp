@@ -1,6 +1,7 @@
 // Broker and backend in processes of their own, on the system's clock.
 #pragma once
 
+#include "support/api.hpp"
 #include "support/door.hpp"
 #include "support/process.hpp"
 
@@ -12,10 +13,10 @@ class BackendProcess {
     BackendProcess(const std::string &handoff_path, const std::string &reconnect_path)
         : child([=](const Wire &wire) {
               rp_handoff_backend *backend = nullptr;
-              must(rp_handoff_backend_create(nullptr, &backend) == RP_HANDOFF_OK);
+              must(rp_handoff_backend_create(nullptr, &backend, nullptr) == RP_HANDOFF_OK);
               unlink(reconnect_path.c_str());
               const UniqueFd listener = listener_at(reconnect_path);
-              must(rp_handoff_backend_listen(backend, handoff_path.c_str()) == RP_HANDOFF_OK);
+              must(rp::test::listen_at(backend, handoff_path.c_str()) == RP_HANDOFF_OK);
               wire.say('r');
               run(backend, listener);
           }) {
@@ -61,13 +62,13 @@ class BrokerProcess {
               options.ack_deadline_ns = ack_deadline_ns;
               rp_handoff_broker *broker = nullptr;
               rp_handoff_front_door *door = nullptr;
-              must(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK);
-              must(rp_handoff_front_door_create(broker, nullptr, &door) == RP_HANDOFF_OK);
+              must(rp_handoff_broker_create(&options, &broker, nullptr) == RP_HANDOFF_OK);
+              must(rp_handoff_front_door_create(broker, nullptr, &door, nullptr) == RP_HANDOFF_OK);
               auto service = sized<rp_handoff_front_door_service>();
               service.name = "service";
               service.backend_endpoint = reconnect_path.c_str();
               service.handoff_endpoint = handoff_path.c_str();
-              must(rp_handoff_front_door_put_service(door, &service) == RP_HANDOFF_OK);
+              must(rp_handoff_front_door_put_service(door, &service, nullptr) == RP_HANDOFF_OK);
               unlink(path.c_str());
               const UniqueFd listener = listener_at(path);
               wire.say('r');
@@ -117,7 +118,8 @@ struct Town {
 
 struct ConnectedClient {
     explicit ConnectedClient(const rp_handoff_client_request &request)
-        : status(rp_handoff_client_connect(&request, &connection)), fd(status == RP_HANDOFF_OK ? connection.fd : -1) {}
+        : status(rp_handoff_client_connect(&request, &connection, nullptr)),
+          fd(status == RP_HANDOFF_OK ? connection.fd : -1) {}
 
     // What the backend answers to a first byte, 0 for the end.
     char greeting() const {

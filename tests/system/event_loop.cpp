@@ -1,6 +1,7 @@
 // A backend in a loop of the caller's: one descriptor to watch, and one time to keep.
 #include <sys/epoll.h>
 
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/raw_broker.hpp"
 
@@ -51,7 +52,7 @@ void drive(WaitOnce wait_once) {
     const Directory directory;
     const std::string path = directory / "backend";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     Child broker(broker_to(path, 20));
     int adopted = 0;
     while (adopted < 20) {

@@ -1,4 +1,5 @@
 // Handoffs that succeed, between processes that share nothing but sockets.
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/sockets.hpp"
 
@@ -68,7 +69,7 @@ void serve(const Backend &backend, int clients) {
 auto listening_backend(const std::string &path, int clients = 1) {
     return [path, clients](const Wire &wire) {
         const Backend backend = make_backend();
-        must(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        must(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
         wire.say('r');
         serve(backend, clients);
     };
@@ -170,7 +171,7 @@ TEST_CASE("a connection of the broker's own is not used until the caller says on
     for (const std::int32_t trust : {0, 3, -1}) {
         CAPTURE(trust);
         request.connection_trust = trust;
-        CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+        CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     }
     CHECK_FALSE(is_readable(pair.b.get()));
     CHECK(statistics(broker).pending_tokens == 1); // the token is still good for a request that is whole

@@ -124,7 +124,7 @@ TEST_CASE("a dial that fails says why") {
     options.socket_path = path.c_str();
     const auto status_of = [&] {
         Out<rp_handoff_session *> out;
-        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
+        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
         CHECK(out.untouched());
         return status;
     };

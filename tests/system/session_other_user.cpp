@@ -14,7 +14,7 @@ constexpr uid_t another = stranger + 1;
 rp_handoff_session_options allowing(const std::uint32_t *uids, std::uint32_t count, std::uint32_t flags = 0) {
     auto options = sized<rp_handoff_session_options>();
     options.peer_uids = uids;
-    options.peer_uid_count = count;
+    options.peer_uids_length = count;
     options.peer_flags = flags;
     return options;
 }
@@ -88,7 +88,7 @@ TEST_CASE("an endpoint that another user has bound hears not a word, unless that
     auto options = sized<rp_handoff_session_options>();
     options.socket_path = path.c_str();
     Out<rp_handoff_session *> out;
-    CHECK(rp_handoff_session_create_broker(broker.get(), &options, out.get()) == RP_HANDOFF_ERR_PEER_REJECTED);
+    CHECK(rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr) == RP_HANDOFF_ERR_PEER_REJECTED);
     CHECK(out.untouched());
     const std::uint32_t uid = stranger;
     options = allowing(&uid, 1);

@@ -182,7 +182,7 @@ TEST_CASE("a stopped backend keeps neither submit nor execute, cancel nor close 
     auto submission = submission_of(borrowed.fd.get());
     submission.timeout_ns = short_while;
     auto outcome = sized<rp_handoff_outcome>();
-    CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
     CHECK(outcome.ownership == RP_HANDOFF_OWNER_BROKER);
     const std::uint64_t id = submit(scene.offering, clients[1]);
     CHECK(rp_handoff_session_cancel(scene.offering.get(), id) == 1);

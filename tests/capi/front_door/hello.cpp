@@ -132,7 +132,8 @@ TEST_CASE("the bound of a Hello can be lowered, and is at most 64 KiB") {
 
     rp_handoff_front_door *door = nullptr;
     options.max_hello_bytes = 65537;
-    CHECK(rp_handoff_front_door_create(lower.broker.get(), &options, &door) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_front_door_create(lower.broker.get(), &options, &door, nullptr) ==
+          RP_HANDOFF_ERR_INVALID_ARGUMENT);
 }
 
 TEST_CASE("what does not speak the framing is dropped at its first byte") {

@@ -1,4 +1,5 @@
 // What a client is told, when its connection is handed over, and when it is told "ready".
+#include "support/api.hpp"
 #include "support/door.hpp"
 #include "support/server.hpp"
 
@@ -31,8 +32,8 @@ void check_no_handoff(const Visit &visit, const Guest &guest) {
     const Reply answer = guest.reply();
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
     CHECK(answer.reply.server_capabilities == 0xF0);
-    CHECK(answer.reply.handle_passed_token.length == 0);
-    CHECK(to_string(answer.reply.backend_pipe) == "/where/clients/reconnect");
+    CHECK(answer.reply.handle_passed_token_length == 0);
+    CHECK(std::string(VIEW_PAIR(answer.reply, backend_pipe)) == "/where/clients/reconnect");
     CHECK(answer.rest.empty());
 }
 
@@ -66,12 +67,12 @@ TEST_CASE("a client learns where its service is and what it can, whatever become
     CHECK(answer.request_id == 77);
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
     CHECK(answer.reply.negotiated_protocol == 1);
-    CHECK(to_string(answer.reply.daemon_version) == "2.1");
-    CHECK(to_string(answer.reply.backend_pipe) == "/where/clients/reconnect");
-    CHECK(answer.reply.warning_count == 0);
+    CHECK(std::string(VIEW_PAIR(answer.reply, daemon_version)) == "2.1");
+    CHECK(std::string(VIEW_PAIR(answer.reply, backend_pipe)) == "/where/clients/reconnect");
+    CHECK(answer.reply.warnings_length == 0);
     CHECK(answer.reply.server_capabilities == (0xF0 | handle_passing));
     CHECK(answer.reply.keepalive_interval_secs == 60);
-    CHECK(answer.reply.handle_passed_token.length == 16);
+    CHECK(answer.reply.handle_passed_token_length == 16);
     CHECK(answer.reply.connection_id == visit.visit.connection_id);
 }
 
@@ -340,7 +341,7 @@ TEST_CASE("the key of a service without one is that of a shared instance") {
     key.service_name = "service";
     key.service_version = "2.1";
     std::uint32_t count = 0;
-    CHECK(rp_handoff_broker_get_failure_count(house.broker.get(), &key, &count) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_get_failure_count(house.broker.get(), &key, &count, nullptr) == RP_HANDOFF_OK);
     CHECK(count == 1);
 }
 
@@ -371,7 +372,8 @@ TEST_CASE("a service can be replaced and removed for the visits to come") {
     house.put();
     const Guest guest(hello_of());
     house.serve(guest);
-    CHECK(to_string(guest.reply().reply.daemon_version) == "3.0");
+    const Reply answer = guest.reply();
+    CHECK(VIEW_PAIR(answer.reply, daemon_version) == "3.0");
     CHECK(rp_handoff_front_door_remove_service(house.door.get(), "another") == 0);
     CHECK(rp_handoff_front_door_remove_service(house.door.get(), "service") == 1);
     CHECK(rp_handoff_front_door_remove_service(house.door.get(), "service") == 0);
@@ -393,14 +395,14 @@ TEST_CASE("every connection id is another one, also where many threads serve") {
     const Server server;
     const Directory directory;
     const std::string path = directory / "backend";
-    REQUIRE(rp_handoff_backend_listen(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const Broker broker = make_broker();
     const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
     auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     service.backend_endpoint = "/reconnect";
     service.handoff_endpoint = path.c_str();
-    REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
 
     constexpr std::size_t visits = 50;
     std::uint64_t ids[4][visits] = {};
@@ -436,7 +438,7 @@ TEST_CASE("a visit sees a service as it was before it was replaced, or as it is 
     const auto put = [&](std::size_t which) {
         service.version = long_texts[which].c_str();
         service.backend_endpoint = long_texts[which].c_str();
-        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
     };
     put(0);
     std::vector<std::thread> threads;
@@ -446,8 +448,9 @@ TEST_CASE("a visit sees a service as it was before it was replaced, or as it is 
                 const Guest guest(hello_of());
                 serve(door, guest.brokers_end());
                 const Reply answer = guest.reply();
-                CHECK(answer.reply.daemon_version.length == 200);
-                CHECK(to_string(answer.reply.daemon_version) == to_string(answer.reply.backend_pipe));
+                CHECK(answer.reply.daemon_version_length == 200);
+                CHECK(std::string(VIEW_PAIR(answer.reply, daemon_version)) ==
+                      std::string(VIEW_PAIR(answer.reply, backend_pipe)));
             }
         });
     }
@@ -464,7 +467,7 @@ TEST_CASE("what a service says of itself is checked") {
     const auto status_after = [&house](const auto &change) {
         rp_handoff_front_door_service service = house.service;
         change(service);
-        return rp_handoff_front_door_put_service(house.door.get(), &service);
+        return rp_handoff_front_door_put_service(house.door.get(), &service, nullptr);
     };
     constexpr std::int32_t invalid = RP_HANDOFF_ERR_INVALID_ARGUMENT;
     const std::string of_255(255, 'x');
@@ -488,28 +491,28 @@ TEST_CASE("what a service says of itself is checked") {
         CHECK(status_after([&](auto &s) { s.handoff_endpoint = path; }) == RP_HANDOFF_ERR_PATH_INVALID);
     }
     CHECK(status_after([&](auto &s) { s.client_peer_flags = RP_HANDOFF_PEER_MATCH_PID; }) == invalid);
-    CHECK(status_after([&](auto &s) { s.client_uid_count = 1; }) == invalid);
+    CHECK(status_after([&](auto &s) { s.client_uids_length = 1; }) == invalid);
     const std::uint32_t uids[65] = {};
     const char *versions[65];
     std::fill(std::begin(versions), std::end(versions), "1");
     for (const std::uint32_t count : {64U, 65U}) {
         CHECK(status_after([&](auto &s) {
                   s.allowed_versions = versions;
-                  s.allowed_version_count = count;
+                  s.allowed_versions_length = count;
               }) == (count == 64 ? RP_HANDOFF_OK : invalid));
         CHECK(status_after([&](auto &s) {
                   s.client_uids = uids;
-                  s.client_uid_count = count;
+                  s.client_uids_length = count;
               }) == (count == 64 ? RP_HANDOFF_OK : invalid));
     }
-    CHECK(status_after([&](auto &s) { s.allowed_version_count = 1; }) == invalid);
+    CHECK(status_after([&](auto &s) { s.allowed_versions_length = 1; }) == invalid);
     versions[63] = nullptr;
     CHECK(status_after([&](auto &s) {
               s.allowed_versions = versions;
-              s.allowed_version_count = 64;
+              s.allowed_versions_length = 64;
           }) == invalid);
     const auto bad_key = rp_handoff_backend_key{};
-    CHECK(status_after([&](auto &s) { s.backend = &bad_key; }) == invalid);
-    CHECK(status_after([&](auto &s) { s.struct_size = 0; }) == invalid);
+    CHECK(status_after([&](auto &s) { s.backend = &bad_key; }) == RP_HANDOFF_ERR_STRUCT_SIZE);
+    CHECK(status_after([&](auto &s) { s.struct_size = 0; }) == RP_HANDOFF_ERR_STRUCT_SIZE);
     CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF); // as it was put at first
 }

@@ -19,7 +19,7 @@ class Lodge : public Timed {
         service.version = "2.1";
         service.backend_endpoint = "/where/clients/reconnect";
         service.capabilities = 0xF0;
-        service.keepalive_secs = 60;
+        service.keepalive_ns = 60 * second;
         service.session = offering.get();
         put();
         time.meanwhile = [this] {
@@ -33,7 +33,7 @@ class Lodge : public Timed {
     }
     ~Lodge() { time.meanwhile = nullptr; }
 
-    void put() { REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK); }
+    void put() { REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK); }
     Visit serve(const Guest &guest) const { return rp::test::serve(door, guest.brokers_end()); }
 
     void check_nothing_pending() const {
@@ -54,9 +54,9 @@ void check_reconnects(const Guest &guest, const Visit &visit) {
     CHECK(visit.visit.ready_delivered == 0);
     const Reply answer = guest.reply();
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
-    CHECK(to_string(answer.reply.backend_pipe) == "/where/clients/reconnect");
+    CHECK(std::string(VIEW_PAIR(answer.reply, backend_pipe)) == "/where/clients/reconnect");
     CHECK_FALSE(answer.offers_handoff());
-    CHECK(answer.reply.handle_passed_token.length == 0);
+    CHECK(answer.reply.handle_passed_token_length == 0);
     CHECK(answer.reply.connection_id == visit.visit.connection_id);
     CHECK(answer.rest.empty());
 }
@@ -66,7 +66,7 @@ std::uint32_t failures_of(const Lodge &lodge) {
     key.service_name = "service";
     key.service_version = "2.1";
     std::uint32_t count = 0;
-    REQUIRE(rp_handoff_broker_get_failure_count(lodge.broker.get(), &key, &count) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_get_failure_count(lodge.broker.get(), &key, &count, nullptr) == RP_HANDOFF_OK);
     return count;
 }
 
@@ -231,7 +231,7 @@ TEST_CASE("a connection that takes no prologue leaves all of it to the backend, 
     Lodge lodge;
     const Guest guest(hello_of());
     fill_up(guest.pair.b);
-    std::uint32_t unwritten = 0;
+    std::size_t unwritten = 0;
     lodge.deal = [&](const Offer &offer) {
         lodge.adopted = accept_offer(offer);
         unwritten = info_of(offer).unwritten_length;
@@ -249,7 +249,7 @@ TEST_CASE("a service has a session of its own broker, open or not, or an endpoin
     auto service = lodge.service;
     const auto status_with = [&](rp_handoff_session *session) {
         service.session = session;
-        return rp_handoff_front_door_put_service(lodge.door.get(), &service);
+        return rp_handoff_front_door_put_service(lodge.door.get(), &service, nullptr);
     };
     CHECK(status_with(foreign.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(status_with(lodge.receiving.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
@@ -303,7 +303,7 @@ TEST_CASE("our client takes what a session's backend sends as its connection, an
             service.name = "service";
             service.backend_endpoint = town.reconnect.c_str();
             service.session = offering.get();
-            must(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+            must(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
             const UniqueFd listener = listener_at(town.door);
             wire.say('r');
             const UniqueFd client = accept_from(listener);

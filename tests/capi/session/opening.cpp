@@ -1,5 +1,6 @@
 // How a session comes to be: dialled by path or over a connected socket, by either side; and what becomes of one whose
 // peer is silent, gone, or has no room.
+#include "support/api.hpp"
 #include "support/session_hand.hpp"
 
 using namespace rp::test;
@@ -38,9 +39,9 @@ std::int32_t status_of_open(const Broker &broker, const char *path) {
     auto options = sized<rp_handoff_session_options>();
     options.socket_path = path;
     Out<rp_handoff_session *> out;
-    const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
+    const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
     CHECK(out.untouched());
-    CHECK(rp_handoff_session_create_backend(&options, out.get()) == status);
+    CHECK(rp_handoff_session_create_backend(&options, out.get(), nullptr) == status);
     CHECK(out.untouched());
     return status;
 }
@@ -173,10 +174,10 @@ TEST_CASE("only a connected stream socket of the Unix kind can be a session's, a
         auto options = sized<rp_handoff_session_options>();
         options.connection_fd = fd;
         Out<rp_handoff_session *> out;
-        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get());
+        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
         CHECK(status == RP_HANDOFF_ERR_INVALID_ARGUMENT);
         CHECK(out.untouched());
-        CHECK(rp_handoff_session_create_backend(&options, out.get()) == status);
+        CHECK(rp_handoff_session_create_backend(&options, out.get(), nullptr) == status);
         CHECK(out.untouched());
         CHECK((fd < 0 || fd == 9999 || is_open(fd)));
     }
@@ -235,10 +236,10 @@ TEST_CASE("a listener has its rules, and gives connections as they come") {
     Listener listener = make_listener(path);
     CHECK((fcntl(rp_handoff_listener_get_fd(listener.get()), F_GETFD) & FD_CLOEXEC) != 0);
     Out<rp_handoff_listener *> out;
-    CHECK(rp_handoff_listener_create("@abstract", out.get()) == RP_HANDOFF_ERR_PATH_INVALID);
-    CHECK(rp_handoff_listener_create(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_listener_create(path.c_str(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_listener_create("/tmp/rp_handoff_unsafe", out.get()) == RP_HANDOFF_ERR_PATH_UNSAFE);
+    CHECK(rp::test::create_listener("@abstract", out.get()) == RP_HANDOFF_ERR_PATH_INVALID);
+    CHECK(rp::test::create_listener(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp::test::create_listener(path.c_str(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp::test::create_listener("/tmp/rp_handoff_unsafe", out.get()) == RP_HANDOFF_ERR_PATH_UNSAFE);
     CHECK(out.untouched());
     Out<std::int32_t> fd;
     CHECK(rp_handoff_listener_accept(listener.get(), 0, fd.get()) == RP_HANDOFF_ERR_TIMED_OUT);
@@ -250,7 +251,7 @@ TEST_CASE("a listener has its rules, and gives connections as they come") {
     const UniqueFd accepted = accept_from(listener);
     CHECK((fcntl(accepted.get(), F_GETFD) & FD_CLOEXEC) != 0);
     CHECK(are_joined(dialled.get(), accepted.get()));
-    CHECK(rp_handoff_listener_create(path.c_str(), out.get()) == RP_HANDOFF_ERR_PATH_IN_USE);
+    CHECK(rp::test::create_listener(path.c_str(), out.get()) == RP_HANDOFF_ERR_PATH_IN_USE);
     CHECK(out.untouched());
     listener.reset();
     CHECK_FALSE(exists(path));

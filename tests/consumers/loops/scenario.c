@@ -99,7 +99,7 @@ static int submit_batch(struct side *side) {
         items[i].timeout_ns = act->timeout_ns;
         items[i].user_data = number;
     }
-    const int32_t status = rp_handoff_session_submit(side->session, items, sizeof *items, count, NULL);
+    const int32_t status = rp_handoff_session_submit(side->session, items, count, NULL, NULL);
     check(status > 0 || status == RP_HANDOFF_ERR_LIMIT_SESSION, "submit");
     const uint32_t done = status > 0 ? (uint32_t)status : 0;
     for (uint32_t i = done; i < count; i++) { /* still ours: for another time */
@@ -229,10 +229,10 @@ static void play(int connection, int is_broker) {
     side.is_broker = is_broker;
     side.act = acts;
     if (is_broker) {
-        check(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "a broker");
-        check(rp_handoff_session_create_broker(broker, &options, &side.session) == RP_HANDOFF_OK, "open");
+        check(rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "a broker");
+        check(rp_handoff_session_create_broker(broker, &options, &side.session, NULL) == RP_HANDOFF_OK, "open");
     } else {
-        check(rp_handoff_session_create_backend(&options, &side.session) == RP_HANDOFF_OK, "receive");
+        check(rp_handoff_session_create_backend(&options, &side.session, NULL) == RP_HANDOFF_OK, "receive");
     }
     drive(&side);
     check(side.is_closed && (!is_broker || side.limited > 0), "the end");

@@ -93,7 +93,7 @@ class Transports(Case):
         for broken in BROKEN:
             with self.subTest(broken.__name__), library.broker() as broker:
                 token = broker.issue("service")
-                outcome = broker.execute(0, token, "/nowhere/socket", transport=broken, await_ack=waits.append)
+                outcome = broker.execute(1, token, "/nowhere/socket", transport=broken, await_ack=waits.append)
                 self.assert_fallback(outcome, STAGE_SEND, CAUSE_CALLBACK_FAILED, OWNER_AMBIGUOUS)
                 self.assert_ended(broker, token)
         self.assertEqual(waits, [])
@@ -151,7 +151,7 @@ class Sources(Case):
             with self.subTest(broken.__name__), library.broker(broken, wait_in_python) as broker:
                 token = broker.issue("service")
                 with self.assertRaises(HandoffError) as caught:
-                    broker.execute(0, token, "/nowhere/socket")
+                    broker.execute(1, token, "/nowhere/socket")
                 self.assertEqual(caught.exception.status, ERR_TOKEN_EXPIRED)
                 self.assert_ended(broker, token)
 

@@ -121,7 +121,7 @@ class Sessions(Case):
             backend.session.submit(Submission(connection.accepted.detach(), metadata=b"serve"))
             backend.session.finish()
             with self.assertRaises(HandoffError) as caught:
-                backend.session.submit(Submission(0, flags=SUBMIT_DUPLICATE))
+                backend.session.submit(Submission(1, flags=SUBMIT_DUPLICATE))
             self.assertEqual(caught.exception.status, ERR_CLOSED)
             events = []
             while backend.session.wait():
@@ -133,8 +133,8 @@ class Sessions(Case):
     def test_a_call_of_the_brokers_on_a_backends_session_is_one_on_another_handle(self):
         ours, theirs = socket.socketpair()
         with theirs, rp_handoff_session.create_backend(library, connection_fd=ours.detach()) as session:
-            with self.assertRaisesRegex(HandoffError, "handle"):
-                session.submit(Submission(0, flags=SUBMIT_DUPLICATE))
+            with self.assertRaisesRegex(HandoffError, "session is a backend"):
+                session.submit(Submission(1, flags=SUBMIT_DUPLICATE))
 
 
 class Sources(Case):

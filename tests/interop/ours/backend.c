@@ -75,11 +75,22 @@ static int take(const struct options *options, rp_handoff_backend *backend) {
     }
 }
 
+static int32_t listen_for_offers(rp_handoff_backend *backend, const char *path) {
+    rp_handoff_listener_options options = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_listener *listener = NULL;
+    options.path = path;
+    int32_t status = rp_handoff_listener_create(&options, &listener, NULL);
+    if (status == RP_HANDOFF_OK)
+        status = rp_handoff_backend_add_listener(backend, listener);
+    rp_handoff_listener_destroy(listener);
+    return status;
+}
+
 static int take_all(const struct options *options) {
     rp_handoff_backend *backend;
-    if (rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK)
+    if (rp_handoff_backend_create(NULL, &backend, NULL) != RP_HANDOFF_OK)
         return 1;
-    int failed = rp_handoff_backend_listen(backend, options->path) != RP_HANDOFF_OK;
+    int failed = listen_for_offers(backend, options->path) != RP_HANDOFF_OK;
     for (int i = 0; i < options->count && !failed; i++)
         failed = take(options, backend);
     rp_handoff_backend_destroy(backend);
