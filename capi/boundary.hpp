@@ -191,6 +191,9 @@ std::int32_t guarded_with(T *handle, Body body) noexcept {
     return status == Status::ok ? guarded(body) : code(status);
 }
 
+// A status, and the error of the system call that caused it, if one did.
+Text in_words(std::int32_t status, int os_error) noexcept;
+
 // Fills in the caller's struct: what was explained, or else the status in words.
 void tell(rp_handoff_error *out_error, std::int32_t status, const Explanation &why, int os_error) noexcept;
 

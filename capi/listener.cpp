@@ -33,7 +33,7 @@ Status listen(const rp_handoff_listener_options &o, Listening &listening, Explan
     Result<os::Endpoint> endpoint = os::Endpoint::listen(o.path);
     if (!endpoint) {
         const int os_error = endpoint.error() == Status::system ? errno : 0;
-        return why.because(endpoint.error(), "path", rp_handoff_strerror(code(endpoint.error())), os_error);
+        return why.because(endpoint.error(), "path", in_words(code(endpoint.error()), os_error).view(), os_error);
     }
     listening.made.emplace(std::move(*endpoint));
     return Status::ok;

@@ -148,16 +148,6 @@ const StatusText *find(std::int32_t status) noexcept {
     return failed == 0 ? buffer : "";
 }
 
-Text in_words(std::int32_t status, int os_error) noexcept {
-    Text text{std::string_view(rp_handoff_strerror(status))};
-    if (os_error != 0) {
-        std::array<char, 128> buffer{};
-        text += ": ";
-        text += text_of(strerror_r(os_error, buffer.data(), buffer.size()), buffer.data());
-    }
-    return text;
-}
-
 } // namespace
 
 const char *rp_handoff_strerror(int32_t status) {
@@ -168,6 +158,16 @@ const char *rp_handoff_strerror(int32_t status) {
 const char *rp_handoff_status_name(int32_t status) {
     const StatusText *const found = find(status);
     return found != nullptr ? found->name : "unknown";
+}
+
+Text capi::in_words(std::int32_t status, int os_error) noexcept {
+    Text text{std::string_view(rp_handoff_strerror(status))};
+    if (os_error != 0) {
+        std::array<char, 128> buffer{};
+        text += ": ";
+        text += text_of(strerror_r(os_error, buffer.data(), buffer.size()), buffer.data());
+    }
+    return text;
 }
 
 void capi::tell(rp_handoff_error *out_error, std::int32_t status, const Explanation &why, int os_error) noexcept {
