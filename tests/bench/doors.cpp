@@ -12,7 +12,8 @@ std::string make_hello() {
     hello.client_min_protocol = 1;
     hello.client_max_protocol = 1;
     hello.peer_pid = static_cast<std::uint32_t>(getpid());
-    hello.service_name = {service_name, sizeof service_name - 1};
+    hello.service_name = service_name;
+    hello.service_name_length = sizeof service_name - 1;
     hello.client_capabilities = RP_HANDOFF_CAPABILITY_HANDLE_PASSING;
     std::uint8_t bytes[512];
     std::size_t length = 0;

@@ -36,7 +36,7 @@ static void be_backend(const char *path, int fd) {
     FUNCTION(library, rp_handoff_session_wait);
     FUNCTION(library, rp_handoff_session_next_event);
     FUNCTION(library, rp_handoff_offer_accept);
-    must(rp_handoff_session_receive_(&options, &session) == RP_HANDOFF_OK, "receive a session");
+    must(rp_handoff_session_create_backend_(&options, &session, NULL) == RP_HANDOFF_OK, "receive a session");
     while (rp_handoff_session_wait_(session, RP_HANDOFF_FOREVER) == 1)
         while (rp_handoff_session_next_event_(session, &event, NULL) == 1)
             if (event.kind == RP_HANDOFF_EVENT_OFFER)
@@ -61,9 +61,9 @@ static uint64_t load_and_hand_over(const char *path, int fd) {
     FUNCTION(library, rp_handoff_broker_create);
     FUNCTION(library, rp_handoff_session_create_broker);
     FUNCTION(library, rp_handoff_session_execute);
-    must(rp_handoff_broker_create_(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
-    must(rp_handoff_session_open_(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
-    must(rp_handoff_session_execute_(session, &submission, &outcome) == RP_HANDOFF_OK, "execute");
+    must(rp_handoff_broker_create_(NULL, &broker, NULL) == RP_HANDOFF_OK, "create a broker");
+    must(rp_handoff_session_create_broker_(broker, &options, &session, NULL) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_session_execute_(session, &submission, &outcome, NULL) == RP_HANDOFF_OK, "execute");
     must(outcome.result == RP_HANDOFF_COMPLETED, "a completed handoff");
     return cpu_ns() - start;
 }
