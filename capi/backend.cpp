@@ -1,5 +1,6 @@
 #include "environment.hpp"
 #include "handles.hpp"
+#include "listener.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -30,8 +31,8 @@ namespace {
 constexpr std::uint32_t max_connections_bound = 65536;
 constexpr std::uint32_t max_pending_bound = 16777216;
 
-Result<Backend::Config> to_config(const rp_handoff_backend_options &o) {
-    auto peers = make_peers(o.peer_flags, RP_HANDOFF_PEER_ANY_UID, o.peer_uids, o.peer_uid_count);
+Result<Backend::Config> to_config(const rp_handoff_backend_options &o, Explanation &why) {
+    auto peers = make_peers({o.peer_flags, RP_HANDOFF_PEER_ANY_UID, o.peer_uids, o.peer_uids_length}, why);
     if (!peers) {
         return Failure(peers.error());
     }
@@ -40,38 +41,34 @@ Result<Backend::Config> to_config(const rp_handoff_backend_options &o) {
     if (o.token_policy == RP_HANDOFF_TOKENS_EXPECTED) {
         config.token_policy = Backend::TokenPolicy::expected;
     } else if (o.token_policy != RP_HANDOFF_TOKENS_FROM_BROKER) {
-        return Failure(Status::invalid_argument);
+        return Failure(why.because(Status::invalid_argument, "token_policy", "is none of RP_HANDOFF_TOKENS_"));
     }
     config.tokens.max_pending = or_default<std::size_t>(o.max_pending, config.tokens.max_pending);
-    config.tokens.ttl = or_default(duration(o.token_ttl_ns), config.tokens.ttl);
+    config.tokens.ttl = limited(o.token_ttl_ns, config.tokens.ttl);
     config.max_connections = or_default<std::size_t>(o.max_connections, config.max_connections);
-    config.io_timeout = or_default(duration(o.io_timeout_ns), config.io_timeout);
+    config.io_timeout = limited(o.io_timeout_ns, config.io_timeout);
     config.max_frame = or_default(o.max_frame_bytes, config.max_frame);
-    if (config.tokens.max_pending > max_pending_bound || config.max_connections > max_connections_bound ||
-        config.max_frame > RP_HANDOFF_FRAME_BODY_MAX) {
-        return Failure(Status::invalid_argument);
-    }
-    return config;
-}
-
-bool is_trust(std::int32_t trust) noexcept {
-    return trust == RP_HANDOFF_TRUST_CREDENTIALS || trust == RP_HANDOFF_TRUST_CALLER;
+    const Status valid =
+        first_failure({check_at_most(config.tokens.max_pending, max_pending_bound, "max_pending", why),
+                       check_at_most(config.max_connections, max_connections_bound, "max_connections", why),
+                       check_at_most(config.max_frame, RP_HANDOFF_FRAME_BODY_MAX, "max_frame_bytes", why)});
+    return valid == Status::ok ? Result<Backend::Config>(std::move(config)) : Failure(valid);
 }
 
 } // namespace
 
-int32_t rp_handoff_backend_create(const rp_handoff_backend_options *options, rp_handoff_backend **out_backend) {
-    return guarded([&] {
+int32_t rp_handoff_backend_create(const rp_handoff_backend_options *options, rp_handoff_backend **out_backend,
+                                  rp_handoff_error *out_error) {
+    return explained(out_error, [&](Explanation &why) {
         rp_handoff_backend_options o{};
-        if (out_backend == nullptr) {
-            return Status::invalid_argument;
+        const Status given =
+            first_failure({check_given(out_backend, "out_backend", why), read_options(options, o, why)});
+        if (given != Status::ok) {
+            return given;
         }
-        if (const Status status = read_options(options, o); status != Status::ok) {
-            return status;
-        }
-        Result<Backend::Config> config = to_config(o);
+        Result<Backend::Config> config = to_config(o, why);
         const auto gate = make_gate(o.now);
-        auto time = make_time(o.now, o.wait, o.time_user_data, gate, ClosedClock::stopped);
+        auto time = make_time(o.now, o.wait, o.time_user_data, gate, why, ClosedClock::stopped);
         if (!config || !time) {
             return config ? time.error() : config.error();
         }
@@ -88,18 +85,13 @@ void rp_handoff_backend_destroy(rp_handoff_backend *backend) {
     destroy(backend);
 }
 
-int32_t rp_handoff_backend_listen(rp_handoff_backend *backend, const char *path) {
+int32_t rp_handoff_backend_add_listener(rp_handoff_backend *backend, rp_handoff_listener *listener) {
     return guarded_with(backend, [&] {
-        Explanation why;
-        return path == nullptr ? Status::invalid_argument : backend->backend->listen(path, why);
-    });
-}
-
-int32_t rp_handoff_backend_add_listener(rp_handoff_backend *backend, int32_t fd, int32_t trust) {
-    return guarded_with(backend, [&] {
-        Explanation why;
-        return is_trust(trust) ? backend->backend->add_listener(fd, trust == RP_HANDOFF_TRUST_CALLER, why)
-                               : Status::invalid_argument;
+        if (const Status status = check_handle(listener); status != Status::ok) {
+            return status;
+        }
+        return listener->stopped ? Status::closed
+                                 : backend->backend->add_listener(listener->endpoint, listener->trusted);
     });
 }
 
@@ -141,8 +133,7 @@ int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t time
             return Status::invalid_argument;
         }
         auto handle = std::make_unique<rp_handoff_offer>();
-        auto offer = backend->backend->next_offer(
-            timeout_ns == RP_HANDOFF_FOREVER ? std::nullopt : std::optional(duration(timeout_ns)));
+        auto offer = backend->backend->next_offer(timeout(timeout_ns));
         if (!offer) {
             return offer.error();
         }
@@ -152,12 +143,12 @@ int32_t rp_handoff_backend_next_offer(rp_handoff_backend *backend, uint64_t time
     });
 }
 
-int32_t rp_handoff_backend_fd(rp_handoff_backend *backend) {
+int32_t rp_handoff_backend_get_fd(rp_handoff_backend *backend) {
     const Status status = check_handle(backend);
     return status == Status::ok ? backend->backend->fd() : code(status);
 }
 
-int32_t rp_handoff_backend_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns) {
+int32_t rp_handoff_backend_get_timeout(rp_handoff_backend *backend, uint64_t *out_timeout_ns) {
     return guarded_with(backend, [&] {
         if (out_timeout_ns == nullptr) {
             return Status::invalid_argument;
@@ -178,7 +169,7 @@ int32_t rp_handoff_backend_stop(rp_handoff_backend *backend) {
     return code(status);
 }
 
-int32_t rp_handoff_backend_statistics_get(rp_handoff_backend *backend, rp_handoff_backend_statistics *out_statistics) {
+int32_t rp_handoff_backend_get_statistics(rp_handoff_backend *backend, rp_handoff_backend_statistics *out_statistics) {
     return guarded_with(backend, [&] {
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;

@@ -4,17 +4,21 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <new>
 #include <pthread.h>
 #include <string_view>
 
+#include "base/explanation.hpp"
 #include "base/status.hpp"
 #include "base/text.hpp"
 #include "os/fork_mark.hpp"
 #include "rp_handoff.h"
+#include "struct_sizes.hpp"
 
 namespace rp::handoff::capi {
 
@@ -64,6 +68,89 @@ bool callback_succeeded(Call call) noexcept {
     }
 }
 
+// No struct is longer, so a larger size is garbage and nobody knows what lies there. The limit is that of openat2(2).
+constexpr std::uint32_t max_struct_size = 4096;
+
+template <class T>
+bool is_size_of(std::uint32_t size) noexcept {
+    static_assert(smallest_size<T> > 0 && smallest_size<T> <= sizeof(T));
+    return size >= smallest_size<T> && size <= max_struct_size;
+}
+
+// Whether a member that only a newer library knows is set.
+template <class T>
+auto uses_reserved(const T &in, int) noexcept -> decltype(in.reserved != 0) {
+    return in.reserved != 0;
+}
+template <class T>
+bool uses_reserved(const T &, long) noexcept {
+    return false;
+}
+
+// Reads a struct that says its own size: what the caller's header did not have yet is zero, and what this library does
+// not know must be. `name`: what the caller calls it.
+template <class T>
+Status read_struct(const T *in, T &out, std::string_view name, Explanation &why) noexcept {
+    if (in == nullptr) {
+        return why.because(Status::invalid_argument, name, "is NULL and must not be");
+    }
+    if (!is_size_of<T>(in->struct_size)) {
+        return why.because(Status::struct_size, "struct_size",
+                           "no version of this struct has that size: set it to sizeof the struct");
+    }
+    const std::size_t known = std::min<std::size_t>(in->struct_size, sizeof(T));
+    const auto *bytes = reinterpret_cast<const unsigned char *>(in);
+    if (std::any_of(bytes + known, bytes + in->struct_size, [](unsigned char byte) { return byte != 0; })) {
+        return why.because(Status::unsupported, {}, "a member is set that this version of the library does not know");
+    }
+    std::memset(&out, 0, sizeof out);
+    std::memcpy(&out, in, known);
+    return uses_reserved(out, 0) ? why.because(Status::unsupported, "reserved", "must be 0") : Status::ok;
+}
+template <class T>
+Status read_struct(const T *in, T &out) noexcept {
+    Explanation unheard;
+    return read_struct(in, out, {}, unheard);
+}
+
+// Options: NULL stands for all defaults.
+template <class T>
+Status read_options(const T *in, T &out, Explanation &why) noexcept {
+    return in == nullptr ? Status::ok : read_struct(in, out, {}, why);
+}
+
+template <class T>
+Status check_result_struct(const T *out) noexcept {
+    if (out == nullptr) {
+        return Status::invalid_argument;
+    }
+    return is_size_of<T>(out->struct_size) ? Status::ok : Status::struct_size;
+}
+template <class T>
+Status check_result_struct(const T *out, std::string_view name, Explanation &why) noexcept {
+    const Status status = check_result_struct(out);
+    return status == Status::ok
+               ? status
+               : why.because(status, name,
+                             out == nullptr ? "is NULL and must not be" : "struct_size: set it to sizeof the struct");
+}
+template <class T>
+Status check_given(const T *out, std::string_view name, Explanation &why) noexcept {
+    return out != nullptr ? Status::ok : why.because(Status::invalid_argument, name, "is NULL and must not be");
+}
+// For results that nobody has to want.
+template <class T>
+Status check_optional_struct(const T *out) noexcept {
+    return out == nullptr ? Status::ok : check_result_struct(out);
+}
+
+// What the caller's struct has room for. Keeps the size that the caller set.
+template <class T>
+void write_struct(T *out, T value) noexcept {
+    value.struct_size = out->struct_size;
+    std::memcpy(out, &value, std::min<std::size_t>(value.struct_size, sizeof(T)));
+}
+
 // The first member of every handle. The numbers are arbitrary, and not likely to be met by chance.
 enum class Kind : std::uint32_t {
     dead = 0,
@@ -111,6 +198,38 @@ std::int32_t guarded_with(T *handle, Body body) noexcept {
     return status == Status::ok ? guarded(body) : code(status);
 }
 
+// A status, and the error of the system call that caused it, if one did.
+Text in_words(std::int32_t status, int os_error) noexcept;
+
+// Fills in the caller's struct: what was explained, or else the status in words.
+void tell(rp_handoff_error *out_error, std::int32_t status, const Explanation &why, int os_error) noexcept;
+
+// As guarded, for a call that can say why it failed: body(why).
+template <class Body>
+std::int32_t explained(rp_handoff_error *out_error, Body body) noexcept {
+    if (out_error != nullptr && !is_size_of<rp_handoff_error>(out_error->struct_size)) {
+        return RP_HANDOFF_ERR_STRUCT_SIZE;
+    }
+    Explanation why;
+    const std::int32_t status = guarded([&] { return body(why); });
+    if (status < 0 && out_error != nullptr) {
+        tell(out_error, status, why, errno);
+    }
+    return status;
+}
+
+template <class T, class Body>
+std::int32_t explained_with(T *handle, rp_handoff_error *out_error, Body body) noexcept {
+    return explained(out_error, [&](Explanation &why) -> std::int32_t {
+        const Status status = check_handle(handle);
+        if (status != Status::ok) {
+            return code(why.because(status, "handle",
+                                    handle == nullptr ? "is NULL and must not be" : "is not one of this kind"));
+        }
+        return static_cast<std::int32_t>(body(why));
+    });
+}
+
 enum class Ending { of_owner, of_copy };
 
 // Ends a handle, if it is one of this kind. In a forked child it is a copy, and only memory and descriptors are given back:
@@ -137,54 +256,6 @@ void destroy(T *handle) noexcept {
     });
 }
 
-// No struct is longer, so a larger size is garbage and nobody knows what lies there. The limit is that of openat2(2).
-constexpr std::uint32_t max_struct_size = 4096;
-
-// Whether a member that only a newer library knows is set.
-template <class T>
-auto uses_reserved(const T &in, int) noexcept -> decltype(in.reserved != 0) {
-    return in.reserved != 0;
-}
-template <class T>
-bool uses_reserved(const T &, long) noexcept {
-    return false;
-}
-
-// Reads a struct that says its own size: what the caller's header did not have yet is zero, and what this library does
-// not know must be.
-template <class T>
-Status read_struct(const T *in, T &out) noexcept {
-    // sizeof(T) is that of version 0.1, the first
-    if (in == nullptr || in->struct_size < sizeof(T) || in->struct_size > max_struct_size) {
-        return Status::invalid_argument;
-    }
-    const auto *bytes = reinterpret_cast<const unsigned char *>(in);
-    if (uses_reserved(*in, 0) ||
-        std::any_of(bytes + sizeof(T), bytes + in->struct_size, [](unsigned char byte) { return byte != 0; })) {
-        return Status::unsupported;
-    }
-    out = *in;
-    return Status::ok;
-}
-
-// Options: NULL stands for all defaults.
-template <class T>
-Status read_options(const T *in, T &out) noexcept {
-    return in == nullptr ? Status::ok : read_struct(in, out);
-}
-
-template <class T>
-Status check_result_struct(const T *out) noexcept {
-    return out == nullptr || out->struct_size < sizeof(T) ? Status::invalid_argument : Status::ok;
-}
-
-// Keeps the size that the caller set.
-template <class T>
-void write_struct(T *out, T value) noexcept {
-    value.struct_size = out->struct_size;
-    *out = value;
-}
-
 // Cut to fit, at a character's boundary, and NUL-terminated. `out` is zero.
 template <std::size_t Size>
 void put_text(char (&out)[Size], std::string_view text) noexcept {
@@ -200,10 +271,33 @@ inline Result<std::string_view> to_text(const char *text, std::size_t max) noexc
     }
     return view;
 }
+enum class Presence { optional, required };
+inline Result<std::string_view> to_text(const char *text, std::size_t max, Presence presence, std::string_view name,
+                                        Explanation &why) noexcept {
+    if (text == nullptr && presence == Presence::required) {
+        return Failure(why.because(Status::invalid_argument, name, "is NULL and must not be"));
+    }
+    Result<std::string_view> view = to_text(text, max);
+    if (!view) {
+        why.because(view.error(), name, "is too long, or not UTF-8");
+    }
+    return view;
+}
 
 template <class T>
 T or_default(T value, T fallback) noexcept {
     return value == T{} ? fallback : value;
+}
+
+// invalid_argument, and why.
+inline Status check_at_most(std::uint64_t value, std::uint64_t most, std::string_view name, Explanation &why) noexcept {
+    return value <= most ? Status::ok
+                         : why.because(Status::invalid_argument, name, "is above its limit, which the header states");
+}
+
+inline Status first_failure(std::initializer_list<Status> statuses) noexcept {
+    const auto *const failed = std::find_if(statuses.begin(), statuses.end(), [](Status s) { return s != Status::ok; });
+    return failed != statuses.end() ? *failed : Status::ok;
 }
 
 } // namespace rp::handoff::capi

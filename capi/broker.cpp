@@ -58,65 +58,100 @@ static_assert(static_cast<int>(Cause::policy) == RP_HANDOFF_CAUSE_POLICY);
 static_assert(static_cast<int>(Cause::session_lost) == RP_HANDOFF_CAUSE_SESSION_LOST);
 static_assert(static_cast<int>(Cause::cancelled) == RP_HANDOFF_CAUSE_CANCELLED);
 static_assert(static_cast<int>(Cause::backend_descriptors) == RP_HANDOFF_CAUSE_BACKEND_DESCRIPTORS);
+static_assert(static_cast<int>(Cause::descriptor_denied) == RP_HANDOFF_CAUSE_DESCRIPTOR_DENIED);
 
 namespace {
 
 constexpr std::uint32_t max_pending_bound = 16777216;
 constexpr std::uint32_t max_frame_bound = RP_HANDOFF_FRAME_BODY_MAX;
 constexpr std::uint32_t max_backends_bound = 1048576;
-constexpr std::uint32_t default_sweep = 1024;
+constexpr std::uint32_t request_flags = RP_HANDOFF_REQUEST_ANY_DESCRIPTOR;
 
-Result<Broker::Config> to_config(const rp_handoff_broker_options &o) {
-    auto peers =
-        make_peers(o.peer_flags, RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uid_count);
+// The token's time to live has to outlast the deadline.
+Status set_deadlines(Broker::Config &config, const rp_handoff_broker_options &o, Explanation &why) noexcept {
+    config.tokens.ttl = limited(o.token_ttl_ns, config.tokens.ttl);
+    const Duration longest = config.tokens.ttl - Duration(1);
+    config.ack_deadline =
+        o.ack_deadline_ns == RP_HANDOFF_FOREVER ? longest : limited(o.ack_deadline_ns, std::chrono::seconds(5));
+    return config.ack_deadline <= longest ? Status::ok
+                                          : why.because(Status::invalid_argument, "ack_deadline_ns",
+                                                        "must be less than token_ttl_ns, which is 30 s by default");
+}
+
+std::uint64_t share_of_descriptors(std::uint64_t percent) noexcept {
+    const std::uint64_t descriptors = os::descriptor_limit();
+    return std::max<std::uint64_t>(descriptors / 100 * percent + descriptors % 100 * percent / 100, 1);
+}
+
+Result<Broker::Config> to_config(const rp_handoff_broker_options &o, Explanation &why) {
+    auto peers = make_peers(
+        {o.peer_flags, RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uids_length}, why);
     if (!peers) {
         return Failure(peers.error());
     }
     Broker::Config config{{}, {}, 0, std::move(*peers), {}};
     config.tokens.max_pending = or_default<std::size_t>(o.max_pending, config.tokens.max_pending);
-    config.tokens.ttl = or_default(duration(o.token_ttl_ns), config.tokens.ttl);
     config.tokens.collision_attempts = or_default(o.collision_attempts, config.tokens.collision_attempts);
-    config.ack_deadline = or_default<Duration>(duration(o.ack_deadline_ns), std::chrono::seconds(5));
     config.max_frame = or_default(o.max_frame_bytes, 65536U);
     config.policy.max_failed = or_default(o.max_failed_attempts, config.policy.max_failed);
     config.policy.max_keys = or_default<std::size_t>(o.max_backends, config.policy.max_keys);
-    config.policy.window = or_default(duration(o.failed_attempts_window_ns), config.policy.window);
+    config.policy.window = limited(o.failed_attempts_window_ns, config.policy.window);
     config.recovery_accepts = or_default(o.recovery_accepts, config.recovery_accepts);
-    const std::uint64_t percent = or_default(o.in_flight_percent, 50U);
-    const std::uint64_t descriptors = os::descriptor_limit();
-    config.in_flight = std::max<std::uint64_t>(descriptors / 100 * percent + descriptors % 100 * percent / 100, 1);
-    if (config.tokens.max_pending > max_pending_bound || config.policy.max_keys > max_backends_bound ||
-        config.max_frame > max_frame_bound || percent > 100 || config.ack_deadline >= config.tokens.ttl) {
-        return Failure(Status::invalid_argument);
-    }
-    return config;
+    const std::uint32_t percent = or_default(o.in_flight_percent, 50U);
+    config.in_flight = share_of_descriptors(percent);
+    const Status valid =
+        first_failure({check_at_most(config.tokens.max_pending, max_pending_bound, "max_pending", why),
+                       check_at_most(config.policy.max_keys, max_backends_bound, "max_backends", why),
+                       check_at_most(config.max_frame, max_frame_bound, "max_frame_bytes", why),
+                       check_at_most(percent, 100, "in_flight_percent", why), set_deadlines(config, o, why)});
+    return valid == Status::ok ? Result<Broker::Config>(std::move(config)) : Failure(valid);
 }
 
-Result<V1Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter) {
-    auto subject = to_subject(r.subject);
-    if (!subject) {
-        return Failure(subject.error());
+// The connection that a request names: its path, or a socket to the backend that there is already.
+Status check_connection(const rp_handoff_request &r, Explanation &why) noexcept {
+    if (r.socket_path != nullptr) {
+        return os::is_valid_path(r.socket_path)
+                   ? Status::ok
+                   : why.because(Status::path_invalid, "socket_path", rp_handoff_strerror(RP_HANDOFF_ERR_PATH_INVALID));
     }
-    const bool by_path = r.socket_path != nullptr;
-    if (r.fd < 0 || (transport != nullptr && waiter == nullptr)) {
-        return Failure(Status::invalid_argument);
+    if (r.transport != nullptr) {
+        return Status::ok;
     }
-    if (by_path && !os::is_valid_path(r.socket_path)) {
-        return Failure(Status::path_invalid);
+    if (r.connection_fd <= 0) {
+        return why.because(Status::invalid_argument, "socket_path",
+                           "is NULL, and connection_fd is no descriptor: give one of the two");
     }
-    const bool trust_said =
-        r.connection_trust == RP_HANDOFF_TRUST_CREDENTIALS || r.connection_trust == RP_HANDOFF_TRUST_CALLER;
-    if (!by_path && transport == nullptr && (r.connection_fd < 0 || !trust_said)) {
-        return Failure(Status::invalid_argument);
+    if (const Status status = check_trust(r.connection_trust, "connection_trust", why); status != Status::ok) {
+        return status;
     }
     // On a socket of another kind the bytes would leave without the descriptor.
-    if (!by_path && transport == nullptr && os::check_connection(r.connection_fd) == Status::invalid_argument) {
-        return Failure(Status::invalid_argument);
+    return os::check_connection(r.connection_fd) != Status::invalid_argument
+               ? Status::ok
+               : why.because(Status::invalid_argument, "connection_fd", "is no connected Unix stream socket");
+}
+
+Result<V1Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter, Explanation &why) {
+    if ((r.flags & ~request_flags) != 0) {
+        return Failure(why.because(Status::invalid_argument, "flags", "has a flag that means nothing here"));
+    }
+    const Zero zero = (r.flags & RP_HANDOFF_REQUEST_ANY_DESCRIPTOR) != 0 ? Zero::is_allowed : Zero::is_forgotten;
+    if (const Status status = check_descriptor(r.fd, zero, "fd", why); status != Status::ok) {
+        return Failure(status);
+    }
+    if (transport != nullptr && waiter == nullptr) {
+        return Failure(why.because(Status::invalid_argument, "await_ack", "is needed with a transport of your own"));
+    }
+    if (const Status status = check_connection(r, why); status != Status::ok) {
+        return Failure(status);
+    }
+    auto subject = to_subject(r.subject, why);
+    if (!subject) {
+        return Failure(subject.error());
     }
     return V1Request{r.fd,
                      to_token(r.token),
                      r.socket_path,
-                     by_path || !trust_said ? -1 : r.connection_fd,
+                     r.socket_path != nullptr || !is_trust(r.connection_trust) ? -1 : r.connection_fd,
                      r.connection_trust == RP_HANDOFF_TRUST_CALLER,
                      r.correlation_id,
                      transport,
@@ -124,13 +159,12 @@ Result<V1Request> to_request(const rp_handoff_request &r, Transport *transport, 
                      std::move(*subject)};
 }
 
-// The caller chooses the distance between items, so they may lie anywhere.
-void write_overdue(unsigned char *out, const AckRegistry::Overdue &overdue) noexcept {
-    rp_handoff_overdue item{};
-    item.token = to_c(overdue.token);
-    item.backend_pid = overdue.backend.pid;
-    overdue.backend.service_name.view().copy(item.service_name, sizeof item.service_name - 1);
-    std::memcpy(out, &item, sizeof item);
+rp_handoff_overdue to_overdue(const AckRegistry::Overdue &overdue) noexcept {
+    rp_handoff_overdue out{};
+    out.backend_pid = overdue.backend.pid;
+    out.token = to_c(overdue.token);
+    overdue.backend.service_name.view().copy(out.service_name, sizeof out.service_name - 1);
+    return out;
 }
 
 } // namespace
@@ -154,18 +188,17 @@ rp_handoff_outcome capi::to_outcome(const Broker::Report &report) noexcept {
     return out;
 }
 
-int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options, rp_handoff_broker **out_broker) {
-    return guarded([&] {
+int32_t rp_handoff_broker_create(const rp_handoff_broker_options *options, rp_handoff_broker **out_broker,
+                                 rp_handoff_error *out_error) {
+    return explained(out_error, [&](Explanation &why) {
         rp_handoff_broker_options o{};
-        if (out_broker == nullptr) {
-            return Status::invalid_argument;
+        const Status given = first_failure({check_given(out_broker, "out_broker", why), read_options(options, o, why)});
+        if (given != Status::ok) {
+            return given;
         }
-        if (const Status status = read_options(options, o); status != Status::ok) {
-            return status;
-        }
-        Result<Broker::Config> config = to_config(o);
+        Result<Broker::Config> config = to_config(o, why);
         const auto gate = make_gate(o.now, o.random);
-        auto time = make_time(o.now, o.wait, o.time_user_data, gate);
+        auto time = make_time(o.now, o.wait, o.time_user_data, gate, why);
         if (!config || !time) {
             return config ? time.error() : config.error();
         }
@@ -195,19 +228,18 @@ int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_n
 }
 
 int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
-                                  rp_handoff_outcome *out_outcome) {
-    return guarded_with(broker, [&] {
+                                  rp_handoff_outcome *out_outcome, rp_handoff_error *out_error) {
+    return explained_with(broker, out_error, [&](Explanation &why) {
         rp_handoff_request r{};
-        if (const Status status = read_struct(request, r); status != Status::ok) {
-            return status;
-        }
-        if (const Status status = check_result_struct(out_outcome); status != Status::ok) {
-            return status;
+        const Status given = first_failure(
+            {read_struct(request, r, "request", why), check_result_struct(out_outcome, "out_outcome", why)});
+        if (given != Status::ok) {
+            return given;
         }
         CallbackTransport transport(r.transport, r.transport_user_data);
         CallbackWaiter waiter(r.await_ack, r.await_ack_user_data);
-        Result<V1Request> core =
-            to_request(r, r.transport != nullptr ? &transport : nullptr, r.await_ack != nullptr ? &waiter : nullptr);
+        Result<V1Request> core = to_request(r, r.transport != nullptr ? &transport : nullptr,
+                                            r.await_ack != nullptr ? &waiter : nullptr, why);
         rp_handoff_token_wipe(&r.token);
         if (!core) {
             return core.error();
@@ -243,28 +275,21 @@ int32_t rp_handoff_broker_revoke(rp_handoff_broker *broker, const rp_handoff_tok
     });
 }
 
-int32_t rp_handoff_broker_sweep(rp_handoff_broker *broker, uint32_t max_count, rp_handoff_overdue *items, size_t stride,
-                                uint32_t *out_count, int32_t *out_more) {
-    return guarded_with(broker, [&] {
-        if (out_count == nullptr || out_more == nullptr ||
-            (items != nullptr && (max_count == 0 || stride < sizeof(rp_handoff_overdue)))) {
-            return Status::invalid_argument;
+int32_t rp_handoff_broker_next_overdue(rp_handoff_broker *broker, rp_handoff_overdue *out) {
+    return guarded_with(broker, [&]() -> std::int32_t {
+        if (const Status status = check_optional_struct(out); status != Status::ok) {
+            return code(status);
         }
-        const std::uint32_t max = or_default(max_count, default_sweep);
-        auto *place = reinterpret_cast<unsigned char *>(items);
-        const Broker::Swept swept = broker->broker.sweep(max, [&](const AckRegistry::Overdue &overdue) {
-            if (place != nullptr) {
-                write_overdue(place, overdue);
-                place += stride;
+        const Broker::Swept swept = broker->broker.sweep(1, [&](const AckRegistry::Overdue &overdue) {
+            if (out != nullptr) {
+                write_struct(out, to_overdue(overdue));
             }
         });
-        *out_more = swept.more ? 1 : 0;
-        *out_count = static_cast<std::uint32_t>(swept.count);
-        return Status::ok;
+        return swept.count == 0 ? 0 : 1;
     });
 }
 
-int32_t rp_handoff_broker_statistics_get(rp_handoff_broker *broker, rp_handoff_broker_statistics *out_statistics) {
+int32_t rp_handoff_broker_get_statistics(rp_handoff_broker *broker, rp_handoff_broker_statistics *out_statistics) {
     return guarded_with(broker, [&] {
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;

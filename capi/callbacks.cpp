@@ -37,8 +37,9 @@ Handoff::Action CallbackTransport::send(const Attempt &attempt, Handoff &handoff
                                    attempt.fd,
                                    attempt.socket_path,
                                    attempt.connection_fd,
-                                   static_cast<std::uint32_t>(attempt.message.size()),
+                                   0,
                                    attempt.message.data(),
+                                   attempt.message.size(),
                                    nanoseconds(attempt.deadline),
                                    &token,
                                    attempt.service_name,
@@ -57,19 +58,19 @@ Handoff::Action CallbackTransport::send(const Attempt &attempt, Handoff &handoff
 
 tl::expected<Instant, AckFailure> CallbackWaiter::await(const Attempt &attempt, int connection, Text &detail) noexcept {
     const rp_handoff_token token = to_c(attempt.token);
-    const rp_handoff_await asked{sizeof asked, connection, &token, attempt.correlation_id,
-                                 nanoseconds(attempt.deadline)};
-    rp_handoff_await_result result{sizeof result, 0, UINT64_MAX};
+    const rp_handoff_ack_wait asked{sizeof asked, connection, &token, attempt.correlation_id,
+                                    nanoseconds(attempt.deadline)};
+    rp_handoff_ack_wait_result result{sizeof result, 0, UINT64_MAX};
     if (!callback_succeeded([&] { return call_(user_data_, &asked, &result); })) {
         result.status = 0;
     }
     switch (result.status) {
-    case RP_HANDOFF_AWAIT_ACCEPTED:
+    case RP_HANDOFF_ACK_WAIT_ACCEPTED:
         return Instant(Duration(result.observed_ns));
-    case RP_HANDOFF_AWAIT_REFUSED:
+    case RP_HANDOFF_ACK_WAIT_REFUSED:
         detail += "backend refused the handoff";
         return tl::unexpected(AckFailure{Cause::backend_refused});
-    case RP_HANDOFF_AWAIT_FAILED:
+    case RP_HANDOFF_ACK_WAIT_FAILED:
         detail += "the acknowledgement was not observed";
         return tl::unexpected(AckFailure{Cause::ack_timed_out});
     default:

@@ -21,10 +21,10 @@ rp_handoff_client_connection to_connection(ClientConnection &connection) noexcep
     out.fd = connection.fd.release();
     out.route = static_cast<std::int32_t>(connection.route);
     out.refusal_code = static_cast<std::int32_t>(connection.code);
-    out.retry_after_ms = connection.retry_after_ms;
+    out.retry_after_ns = nanoseconds_of(connection.retry_after_ms, ns_per_ms);
     out.connection_id = connection.connection_id;
     out.capabilities = connection.capabilities;
-    out.keepalive_secs = connection.keepalive_secs;
+    out.keepalive_ns = nanoseconds_of(connection.keepalive_secs, ns_per_second);
     out.has_token = connection.token ? 1 : 0;
     if (connection.token) {
         out.token = to_c(*connection.token);
@@ -35,38 +35,37 @@ rp_handoff_client_connection to_connection(ClientConnection &connection) noexcep
     return out;
 }
 
-Result<ClientRequest> to_request(const rp_handoff_client_request &r) {
-    const auto service = to_text(r.service_name, max_text);
-    const auto wanted = to_text(r.wanted_version, max_text);
-    const auto own = to_text(r.own_version, max_text);
-    if (r.broker_path == nullptr || r.service_name == nullptr || !service || !wanted || !own) {
+Result<ClientRequest> to_request(const rp_handoff_client_request &r, Explanation &why) {
+    const auto service = to_text(r.service_name, max_text, Presence::required, "service_name", why);
+    const auto wanted = to_text(r.wanted_version, max_text, Presence::optional, "wanted_version", why);
+    const auto own = to_text(r.own_version, max_text, Presence::optional, "own_version", why);
+    if (!service || !wanted || !own || check_given(r.broker_path, "broker_path", why) != Status::ok) {
         return Failure(Status::invalid_argument);
     }
     ClientRequest request{r.broker_path, *service, *wanted, *own, r.cached_endpoint};
-    request.adopt = r.adopt == 1;
-    request.ready_timeout = or_default(duration(r.ready_timeout_ns), request.ready_timeout);
-    request.timeout = or_default(duration(r.timeout_ns),
-                                 environment_timeout("RUNNING_PROCESS_BROKER_CLIENT_TIMEOUT_MS", request.timeout));
-    request.keepalive_secs = r.keepalive_secs;
+    request.adopt = r.adopt != 0;
+    request.ready_timeout = limited(r.ready_timeout_ns, request.ready_timeout);
+    request.timeout =
+        limited(r.timeout_ns, environment_timeout("RUNNING_PROCESS_BROKER_CLIENT_TIMEOUT_MS", request.timeout));
+    request.keepalive_secs = whole_seconds(r.keepalive_ns);
     return request;
 }
 
 } // namespace
 
 int32_t rp_handoff_client_connect(const rp_handoff_client_request *request,
-                                  rp_handoff_client_connection *out_connection) {
-    return guarded([&] {
+                                  rp_handoff_client_connection *out_connection, rp_handoff_error *out_error) {
+    return explained(out_error, [&](Explanation &why) {
         rp_handoff_client_request r{};
-        if (const Status status = read_struct(request, r); status != Status::ok) {
-            return status;
+        const Status given = first_failure(
+            {read_struct(request, r, "request", why), check_result_struct(out_connection, "out_connection", why)});
+        if (given != Status::ok) {
+            return given;
         }
-        if (const Status status = check_result_struct(out_connection); status != Status::ok) {
-            return status;
-        }
-        const Result<ClientRequest> core = to_request(r);
+        const Result<ClientRequest> core = to_request(r, why);
         const Result<PeerPolicy> peers =
-            make_peers(r.peer_flags, RP_HANDOFF_PEER_ANY_UID, r.peer_uids, r.peer_uid_count);
-        const auto time = make_time(r.now, r.wait, r.time_user_data);
+            make_peers({r.peer_flags, RP_HANDOFF_PEER_ANY_UID, r.peer_uids, r.peer_uids_length}, why);
+        const auto time = make_time(r.now, r.wait, r.time_user_data, nullptr, why);
         if (!core || !peers || !time) {
             return Status::invalid_argument;
         }

@@ -65,9 +65,11 @@ class CallbackRandom final : public RandomSource {
 } // namespace
 
 Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data,
-                                              std::shared_ptr<Gate> gate, ClosedClock closed) {
+                                              std::shared_ptr<Gate> gate, Explanation &why,
+                                              ClosedClock closed) {
     if ((now == nullptr) != (wait == nullptr)) {
-        return Failure(Status::invalid_argument);
+        return Failure(why.because(Status::invalid_argument, now == nullptr ? "now" : "wait",
+                                   "is missing: give both now and wait, or neither"));
     }
     if (now == nullptr) {
         return std::make_unique<SystemTime>();
@@ -83,17 +85,45 @@ std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *use
     return std::make_unique<CallbackRandom>(random, user_data, std::move(gate));
 }
 
-Result<PeerPolicy> make_peers(std::uint32_t flags, std::uint32_t allowed_flags, const std::uint32_t *uids,
-                              std::uint32_t count) {
-    if ((flags & ~allowed_flags) != 0 || count > max_uids || (count > 0 && uids == nullptr)) {
-        return Failure(Status::invalid_argument);
+Result<PeerPolicy> make_peers(const PeerSettings &s, Explanation &why) {
+    if ((s.flags & ~s.allowed_flags) != 0) {
+        return Failure(why.because(Status::invalid_argument, s.flags_name, "has a flag that means nothing here"));
+    }
+    if (s.uids_length > max_uids) {
+        return Failure(why.because(Status::invalid_argument, s.uids_name, "has more than 64 user ids"));
+    }
+    if (s.uids_length > 0 && s.uids == nullptr) {
+        return Failure(why.because(Status::invalid_argument, s.uids_name, "is NULL, though its length is not 0"));
     }
     std::vector<std::uint32_t> allowed;
-    if (count > 0) {
-        allowed.assign(uids, uids + count);
+    if (s.uids_length > 0) {
+        allowed.assign(s.uids, s.uids + s.uids_length);
     }
-    return PeerPolicy((flags & RP_HANDOFF_PEER_ANY_UID) != 0, (flags & RP_HANDOFF_PEER_MATCH_PID) != 0,
+    return PeerPolicy((s.flags & RP_HANDOFF_PEER_ANY_UID) != 0, (s.flags & RP_HANDOFF_PEER_MATCH_PID) != 0,
                       std::move(allowed), os::overflow_ids());
+}
+
+Status check_descriptor(int fd, Zero zero, std::string_view name, Explanation &why) noexcept {
+    if (fd < 0) {
+        return why.because(Status::invalid_argument, name, "is not set: give a descriptor");
+    }
+    if (fd == 0 && zero == Zero::is_forgotten) {
+        return why.because(
+            Status::invalid_argument, name,
+            "is 0, which stands there when it was forgotten: set the flag ..._ANY_DESCRIPTOR where there is "
+            "one, or dup(2) it");
+    }
+    return Status::ok;
+}
+
+bool is_trust(std::int32_t trust) noexcept {
+    return trust == RP_HANDOFF_TRUST_CREDENTIALS || trust == RP_HANDOFF_TRUST_CALLER;
+}
+
+Status check_trust(std::int32_t trust, std::string_view name, Explanation &why) noexcept {
+    return is_trust(trust) ? Status::ok
+                           : why.because(Status::invalid_argument, name,
+                                         "say what vouches for the other end: one of RP_HANDOFF_TRUST_");
 }
 
 Duration environment_timeout(const char *name, Duration fallback) noexcept {

@@ -47,13 +47,16 @@ int32_t rp_handoff_latency_collect(uint32_t warmup, uint32_t count, rp_handoff_s
     });
 }
 
-int32_t rp_handoff_latency_summarize(const uint64_t *samples_ns, size_t count,
+int32_t rp_handoff_latency_summarize(const uint64_t *samples_ns, size_t samples_ns_length,
                                      rp_handoff_latency_summary *out_summary) {
     return guarded([&]() -> std::int32_t {
-        if (!is_given(samples_ns, count) || check_result_struct(out_summary) != Status::ok) {
+        if (!is_given(samples_ns, samples_ns_length)) {
             return RP_HANDOFF_ERR_INVALID_ARGUMENT;
         }
-        const std::optional<LatencySummary> summary = summarize(samples_ns, count);
+        if (const Status status = check_result_struct(out_summary); status != Status::ok) {
+            return code(status);
+        }
+        const std::optional<LatencySummary> summary = summarize(samples_ns, samples_ns_length);
         if (!summary) {
             return 0;
         }
@@ -62,15 +65,17 @@ int32_t rp_handoff_latency_summarize(const uint64_t *samples_ns, size_t count,
     });
 }
 
-int32_t rp_handoff_latency_compare(const uint64_t *handoff_ns, size_t handoff_count, const uint64_t *fallback_ns,
-                                   size_t fallback_count, rp_handoff_latency_comparison *out_comparison) {
+int32_t rp_handoff_latency_compare(const uint64_t *handoff_ns, size_t handoff_ns_length, const uint64_t *fallback_ns,
+                                   size_t fallback_ns_length, rp_handoff_latency_comparison *out_comparison) {
     return guarded([&] {
-        if (!is_given(handoff_ns, handoff_count) || !is_given(fallback_ns, fallback_count) ||
-            check_result_struct(out_comparison) != Status::ok) {
+        if (!is_given(handoff_ns, handoff_ns_length) || !is_given(fallback_ns, fallback_ns_length)) {
             return Status::invalid_argument;
         }
-        const std::optional<LatencySummary> handoff = summarize(handoff_ns, handoff_count);
-        const std::optional<LatencySummary> fallback = summarize(fallback_ns, fallback_count);
+        if (const Status status = check_result_struct(out_comparison); status != Status::ok) {
+            return status;
+        }
+        const std::optional<LatencySummary> handoff = summarize(handoff_ns, handoff_ns_length);
+        const std::optional<LatencySummary> fallback = summarize(fallback_ns, fallback_ns_length);
         const Status status = status_of(compare(handoff, fallback));
         if (status == Status::ok) {
             write_struct(out_comparison, {0, 0, handoff->p50.count(), handoff->p99.count(), fallback->p50.count(),

@@ -10,7 +10,7 @@ namespace {
 rp_handoff_offer_info info_of(const Offer &offer) noexcept {
     const Offer::Info &info = offer.info();
     rp_handoff_offer_info out{};
-    out.service_name_length = static_cast<std::uint32_t>(info.service_name.size());
+    out.service_name_length = info.service_name.size();
     out.service_name = info.service_name.c_str();
     out.correlation_id = info.correlation_id;
     out.peer_pid = info.peer.pid;
@@ -24,7 +24,7 @@ rp_handoff_offer_info info_of(session::BackendSession &session, Index place) noe
     const session::BackendSession::Info info = session.info(place);
     const session::Peer &peer = *session.peer(); // there are no offers before there is one
     rp_handoff_offer_info out{};
-    out.service_name_length = static_cast<std::uint32_t>(peer.service.size());
+    out.service_name_length = peer.service.size();
     out.service_name = peer.service.c_str();
     out.correlation_id = info.correlation_id;
     out.peer_pid = peer.credentials.pid;
@@ -34,11 +34,11 @@ rp_handoff_offer_info info_of(session::BackendSession &session, Index place) noe
     out.flags |= info.ready_follows ? std::uint32_t{RP_HANDOFF_OFFER_READY_FOLLOWS} : 0U;
     out.flags |= info.has_prologue ? std::uint32_t{RP_HANDOFF_OFFER_HAS_PROLOGUE} : 0U;
     out.metadata = info.metadata.data();
-    out.metadata_length = static_cast<std::uint32_t>(info.metadata.size());
+    out.metadata_length = info.metadata.size();
     out.early = info.early.data();
-    out.early_length = static_cast<std::uint32_t>(info.early.size());
+    out.early_length = info.early.size();
     out.unwritten = info.unwritten.data();
-    out.unwritten_length = static_cast<std::uint32_t>(info.unwritten.size());
+    out.unwritten_length = info.unwritten.size();
     return out;
 }
 
@@ -53,7 +53,7 @@ std::int32_t give(Result<Accepted> accepted, std::int32_t *out_fd) noexcept {
 
 } // namespace
 
-int32_t rp_handoff_offer_info_get(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info) {
+int32_t rp_handoff_offer_get_info(const rp_handoff_offer *offer, rp_handoff_offer_info *out_info) {
     return guarded_with(offer, [&] {
         if (const Status status = check_result_struct(out_info); status != Status::ok) {
             return status;

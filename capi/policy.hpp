@@ -9,10 +9,10 @@
 namespace rp::handoff::capi {
 
 // invalid_argument, unsupported.
-Result<BackendKey> to_backend_key(const rp_handoff_backend_key *key);
+Result<BackendKey> to_backend_key(const rp_handoff_backend_key *key, Explanation &why);
 
 // Nothing for NULL.
-Result<std::optional<Broker::Subject>> to_subject(const rp_handoff_subject *subject);
+Result<std::optional<Broker::Subject>> to_subject(const rp_handoff_subject *subject, Explanation &why);
 
 rp_handoff_decision to_decision(const std::optional<Decision> &objection) noexcept;
 

@@ -45,21 +45,18 @@ std::int32_t no_wait(void *, std::int32_t, std::int32_t, std::uint64_t, std::int
 
 } // namespace
 
-int32_t rp_handoff_queue_create(const rp_handoff_queue_options *options, rp_handoff_queue **out_queue) {
-    return guarded([&] {
+int32_t rp_handoff_queue_create(const rp_handoff_queue_options *options, rp_handoff_queue **out_queue,
+                                rp_handoff_error *out_error) {
+    return explained(out_error, [&](Explanation &why) {
         rp_handoff_queue_options o{};
-        if (out_queue == nullptr) {
-            return Status::invalid_argument;
+        const Status given = first_failure({check_given(out_queue, "out_queue", why), read_options(options, o, why),
+                                            check_at_most(o.capacity, max_capacity, "capacity", why)});
+        if (given != Status::ok) {
+            return given;
         }
-        if (const Status status = read_options(options, o); status != Status::ok) {
-            return status;
-        }
-        if (o.capacity > max_capacity) {
-            return Status::invalid_argument;
-        }
-        auto time = make_time(o.now, o.now != nullptr ? no_wait : nullptr, o.time_user_data);
+        auto time = make_time(o.now, o.now != nullptr ? no_wait : nullptr, o.time_user_data, nullptr, why);
         *out_queue = new rp_handoff_queue(std::move(*time), or_default(o.capacity, 64U),
-                                          or_default<Duration>(duration(o.ttl_ns), std::chrono::milliseconds(100)));
+                                          limited(o.ttl_ns, std::chrono::milliseconds(100)));
         return Status::ok;
     });
 }
@@ -110,7 +107,7 @@ int32_t rp_handoff_queue_expire(rp_handoff_queue *queue, uint32_t *out_expired) 
     });
 }
 
-int32_t rp_handoff_queue_length(rp_handoff_queue *queue, uint32_t *out_length) {
+int32_t rp_handoff_queue_get_length(rp_handoff_queue *queue, uint32_t *out_length) {
     return guarded_with(queue, [&] {
         if (out_length == nullptr) {
             return Status::invalid_argument;

@@ -2,8 +2,7 @@
 #include "environment.hpp"
 #include "handles.hpp"
 #include "os/descriptor.hpp"
-
-#include <poll.h>
+#include "os/endpoint.hpp"
 
 using namespace rp::handoff;
 using namespace rp::handoff::capi;
@@ -27,27 +26,48 @@ static_assert(session::max_in_flight == RP_HANDOFF_IN_FLIGHT_MAX);
 namespace {
 
 constexpr std::uint32_t session_flags = RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEER_REQUIRE_PIDFD;
-constexpr std::uint32_t submit_flags =
-    RP_HANDOFF_SUBMIT_DUPLICATE | RP_HANDOFF_SUBMIT_TOKEN | RP_HANDOFF_SUBMIT_READY_FOLLOWS;
+constexpr std::uint32_t submit_flags = RP_HANDOFF_SUBMIT_DUPLICATE | RP_HANDOFF_SUBMIT_TOKEN |
+                                       RP_HANDOFF_SUBMIT_READY_FOLLOWS | RP_HANDOFF_SUBMIT_ANY_DESCRIPTOR;
 
-Result<session::Config> to_config(const rp_handoff_session_options *options, rp_handoff_session_options &o) {
-    if (const Status status = read_struct(options, o); status != Status::ok) {
-        return Failure(status);
+Status check_connection(const rp_handoff_session_options &o, Explanation &why) noexcept {
+    if (o.socket_path == nullptr && o.connection_fd <= 0) {
+        return why.because(
+            Status::invalid_argument, "socket_path",
+            "is NULL, and connection_fd is no descriptor above 0: give one of the two, dup(2) descriptor 0");
     }
+    if (o.socket_path != nullptr && !os::is_valid_path(o.socket_path)) {
+        return why.because(Status::path_invalid, "socket_path", rp_handoff_strerror(code(Status::path_invalid)));
+    }
+    const bool by_path = o.socket_path != nullptr;
+    return by_path || os::check_connection(o.connection_fd) != Status::invalid_argument
+               ? Status::ok
+               : why.because(Status::invalid_argument, "connection_fd", "is no connected Unix stream socket");
+}
+
+Result<session::Config> to_config(const rp_handoff_session_options &o, Explanation &why) {
     if (!os::supported) {
         return Failure(Status::unsupported);
     }
-    // With a pid to match, the policy matches it.
-    auto peers = make_peers(o.peer_flags | (o.peer_pid != 0 ? std::uint32_t{RP_HANDOFF_PEER_MATCH_PID} : 0U),
-                            session_flags | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uid_count);
-    const Result<std::string_view> service = to_text(o.service_name, session::max_service);
-    const std::uint32_t in_flight = or_default(o.max_in_flight, 256U);
-    if (!peers || !service || (o.peer_flags & ~session_flags) != 0 || in_flight > session::max_in_flight ||
-        (o.socket_path == nullptr && o.connection_fd < 0)) {
-        return Failure(Status::invalid_argument);
+    if ((o.peer_flags & ~session_flags) != 0) {
+        return Failure(why.because(Status::invalid_argument, "peer_flags", "has a flag that means nothing here"));
     }
-    if (o.socket_path != nullptr && o.socket_path[0] == '\0') {
-        return Failure(Status::path_invalid);
+    // With a pid to match, the policy matches it.
+    const std::uint32_t match = o.peer_pid != 0 ? std::uint32_t{RP_HANDOFF_PEER_MATCH_PID} : 0U;
+    auto peers = make_peers(
+        {o.peer_flags | match, session_flags | RP_HANDOFF_PEER_MATCH_PID, o.peer_uids, o.peer_uids_length}, why);
+    if (!peers) {
+        return Failure(peers.error());
+    }
+    const Result<std::string_view> service =
+        to_text(o.service_name, session::max_service, Presence::optional, "service_name", why);
+    if (!service) {
+        return Failure(service.error());
+    }
+    const std::uint32_t in_flight = or_default(o.max_in_flight, 256U);
+    const Status valid = first_failure(
+        {check_at_most(in_flight, session::max_in_flight, "max_in_flight", why), check_connection(o, why)});
+    if (valid != Status::ok) {
+        return Failure(valid);
     }
     session::Config config;
     config.peers = std::move(*peers);
@@ -57,59 +77,99 @@ Result<session::Config> to_config(const rp_handoff_session_options *options, rp_
     config.connection_fd = o.connection_fd;
     config.max_in_flight = in_flight;
     config.service = *service;
-    config.open_timeout = or_default(duration(o.open_timeout_ns), config.open_timeout);
+    config.open_timeout = limited(o.open_timeout_ns, config.open_timeout);
     config.max_queued = or_default<std::size_t>(o.max_queued_bytes, config.max_queued);
+    config.max_held = std::max(or_default<std::size_t>(o.max_held_bytes, config.max_held), config.least_held);
     return config;
 }
 
-Result<session::Submission> to_submission(const rp_handoff_submission &s, Token &token) {
-    const auto view = [](const std::uint8_t *bytes, std::uint32_t length) { return ByteView(bytes, length); };
-    if ((s.flags & ~submit_flags) != 0 || (s.metadata == nullptr && s.metadata_length > 0) ||
-        (s.early == nullptr && s.early_length > 0) || (s.prologue == nullptr && s.prologue_length > 0)) {
-        return Failure(Status::invalid_argument);
+// A part of a submission: whether it is there, and within its limit.
+Status check_part(const std::uint8_t *bytes, std::size_t length, std::size_t most, std::string_view name,
+                  Explanation &why) noexcept {
+    if (bytes == nullptr && length > 0) {
+        return why.because(Status::invalid_argument, name, "is NULL, though its length is not 0");
+    }
+    return check_at_most(length, most, name, why);
+}
+
+Status check(const rp_handoff_submission &s, std::size_t max_queued, Explanation &why) noexcept {
+    if ((s.flags & ~submit_flags) != 0) {
+        return why.because(Status::invalid_argument, "flags", "has a flag that means nothing here");
+    }
+    const Zero zero = (s.flags & RP_HANDOFF_SUBMIT_ANY_DESCRIPTOR) != 0 ? Zero::is_allowed : Zero::is_forgotten;
+    const Status valid =
+        first_failure({check_descriptor(s.fd, zero, "fd", why),
+                       check_part(s.metadata, s.metadata_length, session::max_metadata, "metadata", why),
+                       check_part(s.early, s.early_length, session::max_early, "early", why),
+                       check_part(s.prologue, s.prologue_length, session::max_prologue, "prologue", why)});
+    if (valid != Status::ok) {
+        return valid;
+    }
+    return s.metadata_length + s.early_length + s.prologue_length <= max_queued
+               ? Status::ok
+               : why.because(
+                     Status::invalid_argument, "max_queued_bytes",
+                     "of the session is less than this submission's metadata, early bytes and prologue, which so "
+                     "could never be queued");
+}
+
+Result<session::Submission> to_submission(const rp_handoff_submission &s, std::size_t max_queued, Token &token,
+                                          Explanation &why) {
+    if (const Status status = check(s, max_queued, why); status != Status::ok) {
+        return Failure(status);
     }
     session::Submission submission;
     submission.fd = s.fd;
     submission.descriptor = (s.flags & RP_HANDOFF_SUBMIT_DUPLICATE) != 0 ? session::Submission::Descriptor::duplicated
                                                                          : session::Submission::Descriptor::taken;
     submission.ready_follows = (s.flags & RP_HANDOFF_SUBMIT_READY_FOLLOWS) != 0;
-    submission.metadata = view(s.metadata, s.metadata_length);
-    submission.early = view(s.early, s.early_length);
-    submission.prologue = view(s.prologue, s.prologue_length);
+    submission.metadata = ByteView(s.metadata, s.metadata_length);
+    submission.early = ByteView(s.early, s.early_length);
+    submission.prologue = ByteView(s.prologue, s.prologue_length);
     if ((s.flags & RP_HANDOFF_SUBMIT_TOKEN) != 0) {
         token = to_token(s.token);
         submission.token = &token;
     }
-    submission.timeout = duration(s.timeout_ns);
+    submission.timeout = limited(s.timeout_ns, Duration());
     submission.correlation_id = s.correlation_id;
     submission.user_data = s.user_data;
     return submission;
 }
 
-Status submit_one(session::BrokerSession &offering, const rp_handoff_submission *item, Instant now,
-                  std::uint64_t *out_id) {
+Status submit_one(rp_handoff_session &session, const rp_handoff_submission &item, Instant now, std::uint64_t *out_id,
+                  Explanation &why) {
     rp_handoff_submission s{};
-    if (const Status status = read_struct(item, s); status != Status::ok) {
+    if (const Status status = read_struct(&item, s, "items", why); status != Status::ok) {
         return status;
     }
     Token token;
-    const Result<session::Submission> submission = to_submission(s, token);
+    const auto submission = to_submission(s, session.offering->config().max_queued, token, why);
     rp_handoff_token_wipe(&s.token);
-    Explanation why;
-    const Result<std::uint64_t> id = submission ? offering.submit(*submission, now, why) : Failure(submission.error());
+    const Result<std::uint64_t> id =
+        submission ? session.offering->submit(*submission, now, why) : Failure(submission.error());
     if (id && out_id != nullptr) {
         *out_id = *id;
     }
     return id ? Status::ok : id.error();
 }
 
+// The distance between items is the size that the first one says.
+Status check_items(const rp_handoff_submission *items, std::size_t length, Explanation &why) noexcept {
+    if (items == nullptr || length == 0 || length > INT32_MAX) {
+        return why.because(Status::invalid_argument, "items", "are none, or too many");
+    }
+    if (length > 1 && items->struct_size % alignof(rp_handoff_submission) != 0) {
+        return why.because(Status::struct_size, "struct_size",
+                           "of items is no multiple of 8: they would be misaligned");
+    }
+    return Status::ok;
+}
+
 // A call of the broker's on a session of the backend's is one on a handle of another kind.
-template <class Body>
-std::int32_t guarded_offering(rp_handoff_session *session, Body body) noexcept {
-    return guarded_with(session, [&]() -> std::int32_t {
-        return session->offering != nullptr ? static_cast<std::int32_t>(body(*session->offering))
-                                            : RP_HANDOFF_ERR_WRONG_HANDLE;
-    });
+Status check_offering(const rp_handoff_session &session, Explanation &why) noexcept {
+    return session.offering != nullptr
+               ? Status::ok
+               : why.because(Status::wrong_handle, "session", "is a backend's, and only a broker's hands over");
 }
 
 rp_handoff_event to_event(session::Event &event, rp_handoff_session &session) noexcept {
@@ -120,6 +180,9 @@ rp_handoff_event to_event(session::Event &event, rp_handoff_session &session) no
     out.user_data = event.user_data;
     if (event.kind == session::Event::Kind::closed) {
         out.status = code(event.end->status);
+        out.os_error = event.end->os_error;
+        out.text = event.end->c_text.data();
+        out.text_length = event.end->text.view().size();
     } else if (event.kind == session::Event::Kind::outcome) {
         out.ownership = static_cast<std::int32_t>(event.report.outcome.ownership);
     } else if (event.kind == session::Event::Kind::offer) {
@@ -149,21 +212,23 @@ void rp_handoff_session::end(Ending ending) noexcept {
     }
 }
 
-int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_session_options *options,
-                                rp_handoff_session **out_session) {
-    return guarded_with(broker, [&] {
+int32_t rp_handoff_session_create_broker(rp_handoff_broker *broker, const rp_handoff_session_options *options,
+                                         rp_handoff_session **out_session, rp_handoff_error *out_error) {
+    return explained_with(broker, out_error, [&](Explanation &why) {
         rp_handoff_session_options o{};
-        if (out_session == nullptr) {
-            return Status::invalid_argument;
+        const Status given =
+            first_failure({check_given(out_session, "out_session", why), read_struct(options, o, "options", why)});
+        if (given != Status::ok) {
+            return given;
         }
-        Result<session::Config> config = to_config(options, o);
+        if (o.now != nullptr || o.wait != nullptr) {
+            return why.because(Status::invalid_argument, o.now != nullptr ? "now" : "wait",
+                               "is its broker's in a broker's session: leave it NULL");
+        }
+        Result<session::Config> config = to_config(o, why);
         if (!config) {
             return config.error();
         }
-        if (o.now != nullptr || o.wait != nullptr) {
-            return Status::invalid_argument; // it has its broker's
-        }
-        Explanation why;
         auto handle = std::make_unique<rp_handoff_session>();
         auto offering = session::BrokerSession::open(std::move(*config), broker->broker, why);
         if (!offering) {
@@ -176,22 +241,24 @@ int32_t rp_handoff_session_open(rp_handoff_broker *broker, const rp_handoff_sess
     });
 }
 
-int32_t rp_handoff_session_receive(const rp_handoff_session_options *options, rp_handoff_session **out_session) {
-    return guarded([&] {
+int32_t rp_handoff_session_create_backend(const rp_handoff_session_options *options, rp_handoff_session **out_session,
+                                          rp_handoff_error *out_error) {
+    return explained(out_error, [&](Explanation &why) {
         rp_handoff_session_options o{};
-        if (out_session == nullptr) {
-            return Status::invalid_argument;
+        const Status given =
+            first_failure({check_given(out_session, "out_session", why), read_struct(options, o, "options", why)});
+        if (given != Status::ok) {
+            return given;
         }
-        Result<session::Config> config = to_config(options, o);
+        Result<session::Config> config = to_config(o, why);
         if (!config) {
             return config.error();
         }
         const auto gate = make_gate(o.now);
-        auto time = make_time(o.now, o.wait, o.time_user_data, gate, ClosedClock::stopped);
+        auto time = make_time(o.now, o.wait, o.time_user_data, gate, why, ClosedClock::stopped);
         if (!time) {
             return time.error();
         }
-        Explanation why;
         auto handle = std::make_unique<rp_handoff_session>();
         handle->received = std::make_shared<Received>();
         handle->received->gate = gate;
@@ -212,6 +279,15 @@ void rp_handoff_session_destroy(rp_handoff_session *session) {
     destroy(session);
 }
 
+int32_t rp_handoff_session_stop(rp_handoff_session *session) {
+    const CancellationOff off; // write(2) is a cancellation point
+    const Status status = check_handle(session);
+    if (status == Status::ok) {
+        session->any([](auto &s) { s.stop(); });
+    }
+    return code(status);
+}
+
 int32_t rp_handoff_session_close(rp_handoff_session *session) {
     return guarded_with(session, [&] {
         session->any([](auto &s) { s.close(); });
@@ -219,19 +295,14 @@ int32_t rp_handoff_session_close(rp_handoff_session *session) {
     });
 }
 
-int32_t rp_handoff_session_fd(rp_handoff_session *session) {
+int32_t rp_handoff_session_get_fd(rp_handoff_session *session) {
     return guarded_with(session, [&]() -> std::int32_t {
         const Result<int> fd = session->any([](auto &s) { return s.fd(); });
         return fd ? *fd : code(fd.error());
     });
 }
 
-int32_t rp_handoff_session_events(rp_handoff_session *session) {
-    const Status status = check_handle(session);
-    return status == Status::ok ? POLLIN : code(status);
-}
-
-int32_t rp_handoff_session_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns) {
+int32_t rp_handoff_session_get_timeout(rp_handoff_session *session, uint64_t *out_timeout_ns) {
     return guarded_with(session, [&] {
         if (out_timeout_ns == nullptr) {
             return Status::invalid_argument;
@@ -252,8 +323,7 @@ int32_t rp_handoff_session_process(rp_handoff_session *session) {
 
 int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns) {
     return guarded_with(session, [&]() -> std::int32_t {
-        const auto timeout = timeout_ns == RP_HANDOFF_FOREVER ? std::nullopt : std::optional(duration(timeout_ns));
-        const Result<bool> waited = session->any([&](auto &s) { return s.wait(timeout); });
+        const Result<bool> waited = session->any([&](auto &s) { return s.wait(timeout(timeout_ns)); });
         return waited ? static_cast<std::int32_t>(*waited) : code(waited.error());
     });
 }
@@ -261,9 +331,9 @@ int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns
 int32_t rp_handoff_session_next_event(rp_handoff_session *session, rp_handoff_event *out_event,
                                       rp_handoff_outcome *out_outcome) {
     return guarded_with(session, [&]() -> std::int32_t {
-        if (check_result_struct(out_event) != Status::ok ||
-            (out_outcome != nullptr && check_result_struct(out_outcome) != Status::ok)) {
-            return RP_HANDOFF_ERR_INVALID_ARGUMENT;
+        const Status given = first_failure({check_result_struct(out_event), check_optional_struct(out_outcome)});
+        if (given != Status::ok) {
+            return code(given);
         }
         session::Event event;
         if (!session->any([&](auto &s) { return s.next_event(event); })) {
@@ -284,82 +354,90 @@ int32_t rp_handoff_session_flush(rp_handoff_session *session) {
     });
 }
 
-int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_submission *items, size_t stride,
-                                  uint32_t count, uint64_t *out_ids) {
-    return guarded_offering(session, [&](session::BrokerSession &offering) -> std::int32_t {
-        if (items == nullptr || count == 0 || count > INT32_MAX || (count > 1 && stride < sizeof *items)) {
-            return RP_HANDOFF_ERR_INVALID_ARGUMENT;
+int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_submission *items, size_t items_length,
+                                  uint64_t *out_ids, rp_handoff_error *out_error) {
+    return explained_with(session, out_error, [&](Explanation &why) -> std::int32_t {
+        const Status given = first_failure({check_offering(*session, why), check_items(items, items_length, why)});
+        if (given != Status::ok) {
+            return code(given);
         }
-        const Instant now = offering.now(); // of all of them
-        std::uint32_t submitted = 0;
+        const std::size_t stride = items->struct_size;
+        const Instant now = session->offering->now(); // of all of them
+        std::size_t submitted = 0;
         std::int32_t status = RP_HANDOFF_OK;
-        while (submitted < count && status == RP_HANDOFF_OK) {
-            const auto *const item = reinterpret_cast<const rp_handoff_submission *>(
+        while (submitted < items_length && status == RP_HANDOFF_OK) {
+            const auto &item = *reinterpret_cast<const rp_handoff_submission *>(
                 reinterpret_cast<const unsigned char *>(items) + submitted * stride);
             // Each by itself: what went before is not undone by an exception.
             status = walled([&] {
-                const bool overlaps = count > 1 && item->struct_size > stride;
-                return overlaps ? Status::invalid_argument
-                                : submit_one(offering, item, now, out_ids != nullptr ? out_ids + submitted : nullptr);
+                return item.struct_size == stride
+                           ? submit_one(*session, item, now, out_ids != nullptr ? out_ids + submitted : nullptr, why)
+                           : why.because(Status::struct_size, "struct_size", "of the items is not the same");
             });
             submitted += status == RP_HANDOFF_OK ? 1 : 0;
         }
         if (submitted == 0) {
             return status;
         }
-        offering.send_submitted();
+        if (status != RP_HANDOFF_OK && out_error != nullptr) {
+            tell(out_error, status, why, errno);
+        }
+        session->offering->send_submitted();
         return static_cast<std::int32_t>(submitted);
     });
 }
 
 int32_t rp_handoff_session_cancel(rp_handoff_session *session, uint64_t id) {
-    return guarded_offering(session, [&](session::BrokerSession &offering) { return offering.cancel(id) ? 1 : 0; });
-}
-
-int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
-                                   rp_handoff_outcome *out_outcome) {
-    return guarded_offering(session, [&](session::BrokerSession &offering) -> std::int32_t {
-        rp_handoff_submission s{};
-        if (check_result_struct(out_outcome) != Status::ok) {
-            return RP_HANDOFF_ERR_INVALID_ARGUMENT;
+    return guarded_with(session, [&]() -> std::int32_t {
+        if (session->offering == nullptr) {
+            return RP_HANDOFF_ERR_WRONG_HANDLE;
         }
-        if (const Status status = read_struct(submission, s); status != Status::ok) {
-            return code(status);
-        }
-        Token token;
-        Result<session::Submission> to_execute = to_submission(s, token);
-        rp_handoff_token_wipe(&s.token);
-        if (!to_execute) {
-            return code(to_execute.error());
-        }
-        to_execute->descriptor = session::Submission::Descriptor::borrowed;
-        Explanation why;
-        const Result<Broker::Report> report = offering.execute(*to_execute, why);
-        if (!report) {
-            return code(report.error());
-        }
-        write_struct(out_outcome, to_outcome(*report));
-        return RP_HANDOFF_OK;
+        return session->offering->cancel(id) ? 1 : 0;
     });
 }
 
-int32_t rp_handoff_session_peer_get(rp_handoff_session *session, rp_handoff_session_peer *out_peer) {
+int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
+                                   rp_handoff_outcome *out_outcome, rp_handoff_error *out_error) {
+    return explained_with(session, out_error, [&](Explanation &why) {
+        rp_handoff_submission s{};
+        const Status given =
+            first_failure({check_offering(*session, why), read_struct(submission, s, "submission", why),
+                           check_result_struct(out_outcome, "out_outcome", why)});
+        if (given != Status::ok) {
+            return given;
+        }
+        Token token;
+        Result<session::Submission> to_execute = to_submission(s, session->offering->config().max_queued, token, why);
+        rp_handoff_token_wipe(&s.token);
+        if (!to_execute) {
+            return to_execute.error();
+        }
+        to_execute->descriptor = session::Submission::Descriptor::borrowed;
+        const Result<Broker::Report> report = session->offering->execute(*to_execute, why);
+        if (report) {
+            write_struct(out_outcome, to_outcome(*report));
+        }
+        return report ? Status::ok : report.error();
+    });
+}
+
+int32_t rp_handoff_session_get_peer(rp_handoff_session *session, rp_handoff_session_peer *out_peer) {
     return guarded_with(session, [&] {
         if (const Status status = check_result_struct(out_peer); status != Status::ok) {
             return status;
         }
-        const session::Peer *const peer = session->any([](auto &s) { return s.peer(); });
+        const session::Peer *const peer = session->any([](auto &any) { return any.peer(); });
         if (peer == nullptr) {
             return Status::unavailable;
         }
         write_struct(out_peer, {0, peer->credentials.pid, peer->credentials.uid, peer->credentials.gid,
-                                static_cast<std::int32_t>(peer->pidfd_state), peer->pidfd.get(), peer->max_in_flight,
-                                static_cast<std::uint32_t>(peer->service.size()), peer->service.c_str()});
+                                static_cast<std::int32_t>(peer->pidfd_state), peer->pidfd.get(), peer->max_in_flight, 0,
+                                peer->service.c_str(), peer->service.size()});
         return Status::ok;
     });
 }
 
-int32_t rp_handoff_session_statistics_get(rp_handoff_session *session, rp_handoff_session_statistics *out_statistics) {
+int32_t rp_handoff_session_get_statistics(rp_handoff_session *session, rp_handoff_session_statistics *out_statistics) {
     return guarded_with(session, [&] {
         if (const Status status = check_result_struct(out_statistics); status != Status::ok) {
             return status;

@@ -1,6 +1,8 @@
 // Version, status texts, platform.
 #include "boundary.hpp"
 
+#include <array>
+#include <cstring>
 #include <iterator>
 
 #include "os/descriptor.hpp"
@@ -49,6 +51,10 @@ static_assert(code(Status::protocol) == RP_HANDOFF_ERR_PROTOCOL);
 static_assert(code(Status::limit_session) == RP_HANDOFF_ERR_LIMIT_SESSION);
 static_assert(code(Status::limit_descriptors) == RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);
 static_assert(code(Status::limit_bytes) == RP_HANDOFF_ERR_LIMIT_BYTES);
+static_assert(code(Status::struct_size) == RP_HANDOFF_ERR_STRUCT_SIZE);
+static_assert(code(Status::busy) == RP_HANDOFF_ERR_BUSY);
+static_assert(code(Status::forked) == RP_HANDOFF_ERR_FORKED);
+static_assert(code(Status::path_locked) == RP_HANDOFF_ERR_PATH_LOCKED);
 static_assert(code(Status::unavailable) == RP_HANDOFF_ERR_UNAVAILABLE);
 static_assert(code(Status::empty_handoff) == RP_HANDOFF_ERR_EMPTY_HANDOFF);
 static_assert(code(Status::empty_fallback) == RP_HANDOFF_ERR_EMPTY_FALLBACK);
@@ -71,68 +77,116 @@ const char *rp_handoff_version_string(void) {
 
 namespace {
 
+// A name for metrics, and a sentence.
 struct StatusText {
     Status status;
+    const char *name;
     const char *text;
 };
 
 constexpr StatusText texts[] = {
-    {Status::ok, "success"},
-    {Status::ack_undelivered, "done, but the broker could not be told"},
-    {Status::invalid_argument, "invalid argument"},
-    {Status::wrong_handle, "a handle of another kind"},
-    {Status::unsupported, "not supported on this platform or by this version of the library"},
-    {Status::no_memory, "out of memory"},
-    {Status::system, "a system call failed"},
-    {Status::internal, "defect in rp_handoff"},
-    {Status::random, "the source of random bytes failed"},
-    {Status::limit, "a configured limit is reached"},
-    {Status::timed_out, "timed out"},
-    {Status::closed, "closed or stopped"},
-    {Status::buffer_too_small, "the buffer is too small"},
-    {Status::token_collision, "no unused token was found"},
-    {Status::token_missing, "handoff token is missing"},
-    {Status::token_length, "handoff token is not 16 bytes long"},
-    {Status::token_mismatch, "handoff token mismatch"},
-    {Status::token_expired, "handoff token expired"},
-    {Status::token_not_pending, "handoff token is not pending"},
-    {Status::token_in_use, "handoff token is in use by another call"},
-    {Status::ack_overdue, "the acknowledgement came at or after the deadline"},
-    {Status::path_invalid, "not a socket path: empty, abstract or too long"},
-    {Status::path_unsafe, "the socket's directory is not a private one of this user"},
-    {Status::path_in_use, "a live process listens on the socket path"},
-    {Status::path_foreign, "the socket path is taken by something that is not ours"},
-    {Status::peer_rejected, "the peer is not an allowed one"},
-    {Status::frame_incomplete, "the frame is not complete yet"},
-    {Status::frame_version, "unsupported framing version"},
-    {Status::frame_too_large, "the frame is too large"},
-    {Status::frame_malformed, "the frame is malformed"},
-    {Status::frame_unexpected, "not the expected frame"},
-    {Status::unexpected_eof, "unexpected end of file"},
-    {Status::descriptors, "not exactly one descriptor was received"},
-    {Status::answered, "the offer is answered already"},
-    {Status::revoked, "the broker has revoked the offer"},
-    {Status::protocol, "the peer broke the session's protocol"},
-    {Status::unavailable, "nobody listens there, or the session is not open yet"},
-    {Status::limit_session, "the session has as many handoffs in flight as it may"},
-    {Status::limit_descriptors, "the broker has as many descriptors in flight as it may"},
-    {Status::limit_bytes, "the session has as many bytes queued as it may"},
-    {Status::forked, "the handle belongs to the process that forked this one"},
-    {Status::empty_handoff, "no samples of handoffs"},
-    {Status::empty_fallback, "no samples of fallbacks"},
-    {Status::p50_not_faster, "the median handoff is not faster"},
-    {Status::p99_not_faster, "the 99th percentile of handoffs is not faster"},
+    {Status::ok, "ok", "success"},
+    {Status::ack_undelivered, "ack_undelivered", "done, but the broker could not be told"},
+    {Status::invalid_argument, "invalid_argument", "invalid argument"},
+    {Status::wrong_handle, "wrong_handle", "a handle of another kind"},
+    {Status::unsupported, "unsupported", "not supported on this platform or by this version of the library"},
+    {Status::no_memory, "no_memory", "out of memory"},
+    {Status::system, "system", "a system call failed"},
+    {Status::internal, "internal", "defect in rp_handoff"},
+    {Status::random, "random", "the source of random bytes failed"},
+    {Status::limit, "limit", "a configured limit is reached"},
+    {Status::timed_out, "timed_out", "timed out"},
+    {Status::closed, "closed", "closed or stopped"},
+    {Status::buffer_too_small, "buffer_too_small", "the buffer is too small"},
+    {Status::token_collision, "token_collision", "no unused token was found"},
+    {Status::token_missing, "token_missing", "handoff token is missing"},
+    {Status::token_length, "token_length", "handoff token is not 16 bytes long"},
+    {Status::token_mismatch, "token_mismatch", "handoff token mismatch"},
+    {Status::token_expired, "token_expired", "handoff token expired"},
+    {Status::token_not_pending, "token_not_pending", "handoff token is not pending"},
+    {Status::token_in_use, "token_in_use", "handoff token is in use by another call"},
+    {Status::ack_overdue, "ack_overdue", "the acknowledgement came at or after the deadline"},
+    {Status::path_invalid, "path_invalid", "not a socket path: empty, abstract or too long"},
+    {Status::path_unsafe, "path_unsafe", "the socket's directory is not a private one of this user"},
+    {Status::path_in_use, "path_in_use", "a live process listens on the socket path"},
+    {Status::path_foreign, "path_foreign", "the socket path is taken by something that is not ours"},
+    {Status::peer_rejected, "peer_rejected", "the peer is not an allowed one"},
+    {Status::frame_incomplete, "frame_incomplete", "the frame is not complete yet"},
+    {Status::frame_version, "frame_version", "unsupported framing version"},
+    {Status::frame_too_large, "frame_too_large", "the frame is too large"},
+    {Status::frame_malformed, "frame_malformed", "the frame is malformed"},
+    {Status::frame_unexpected, "frame_unexpected", "not the expected frame"},
+    {Status::unexpected_eof, "unexpected_eof", "unexpected end of file"},
+    {Status::descriptors, "descriptors", "not exactly one descriptor was received"},
+    {Status::answered, "answered", "the offer is answered already"},
+    {Status::revoked, "revoked", "the broker has revoked the offer"},
+    {Status::protocol, "protocol", "the peer broke the session's protocol"},
+    {Status::struct_size, "struct_size", "no version of the struct has this size, or items of a list differ in it"},
+    {Status::busy, "busy", "another wait is under way that this one cannot stand beside"},
+    {Status::forked, "forked", "the handle belongs to the process that forked this one"},
+    {Status::path_locked, "path_locked", "another process holds a lock on the socket's directory"},
+    {Status::unavailable, "unavailable", "nobody listens there, or the session is not open yet"},
+    {Status::limit_session, "limit_session", "the session has as many handoffs in flight as it may"},
+    {Status::limit_descriptors, "limit_descriptors", "the broker has as many descriptors in flight as it may"},
+    {Status::limit_bytes, "limit_bytes", "the session has as many bytes queued as it may"},
+    {Status::empty_handoff, "empty_handoff", "no samples of handoffs"},
+    {Status::empty_fallback, "empty_fallback", "no samples of fallbacks"},
+    {Status::p50_not_faster, "p50_not_faster", "the median handoff is not faster"},
+    {Status::p99_not_faster, "p99_not_faster", "the 99th percentile of handoffs is not faster"},
 };
+
+const StatusText *find(std::int32_t status) noexcept {
+    const auto *found = std::find_if(std::begin(texts), std::end(texts),
+                                     [status](const StatusText &text) { return code(text.status) == status; });
+    return found != std::end(texts) ? found : nullptr;
+}
+
+// strerror_r(3) comes in two forms.
+[[maybe_unused]] std::string_view text_of(const char *text, const char *) noexcept {
+    return text;
+}
+[[maybe_unused]] std::string_view text_of(int failed, const char *buffer) noexcept {
+    return failed == 0 ? buffer : "";
+}
 
 } // namespace
 
 const char *rp_handoff_strerror(int32_t status) {
-    const auto *found = std::find_if(std::begin(texts), std::end(texts),
-                                     [status](const StatusText &text) { return code(text.status) == status; });
-    return found != std::end(texts) ? found->text : "unknown status";
+    const StatusText *const found = find(status);
+    return found != nullptr ? found->text : "unknown status";
 }
 
-int32_t rp_handoff_platform_get(rp_handoff_platform *out_platform) {
+const char *rp_handoff_status_name(int32_t status) {
+    const StatusText *const found = find(status);
+    return found != nullptr ? found->name : "unknown";
+}
+
+Text capi::in_words(std::int32_t status, int os_error) noexcept {
+    Text text{std::string_view(rp_handoff_strerror(status))};
+    if (os_error != 0) {
+        std::array<char, 128> buffer{};
+        text += ": ";
+        text += text_of(strerror_r(os_error, buffer.data(), buffer.size()), buffer.data());
+    }
+    return text;
+}
+
+void capi::tell(rp_handoff_error *out_error, std::int32_t status, const Explanation &why, int os_error) noexcept {
+    rp_handoff_error out{};
+    const bool explained = code(why.status()) == status;
+    out.status = status;
+    out.os_error = explained ? why.os_error() : 0;
+    if (out.os_error == 0 && status == RP_HANDOFF_ERR_SYSTEM) {
+        out.os_error = os_error;
+    }
+    if (explained) {
+        put_text(out.member, why.member());
+    }
+    put_text(out.text, explained ? why.text() : in_words(status, out.os_error).view());
+    write_struct(out_error, out);
+}
+
+int32_t rp_handoff_get_platform(rp_handoff_platform *out_platform) {
     return guarded([&] {
         if (const Status status = check_result_struct(out_platform); status != Status::ok) {
             return status;

@@ -20,19 +20,6 @@ int32_t rp_handoff_token_generate(rp_handoff_token *out_token) {
     });
 }
 
-int32_t rp_handoff_token_from_bytes(const uint8_t *bytes, size_t length, rp_handoff_token *out_token) {
-    return guarded([&] {
-        if (out_token == nullptr || (bytes == nullptr && length > 0)) {
-            return Status::invalid_argument;
-        }
-        const Result<Token> token = Token::parse({bytes, length});
-        if (token) {
-            *out_token = to_c(*token);
-        }
-        return token ? Status::ok : token.error();
-    });
-}
-
 int32_t rp_handoff_token_equal(const rp_handoff_token *a, const rp_handoff_token *b) {
     return a != nullptr && b != nullptr && to_token(*a) == to_token(*b) ? 1 : 0;
 }

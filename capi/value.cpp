@@ -76,17 +76,20 @@ class CallbackChannel final : public DeliveryChannel {
 } // namespace
 
 int32_t rp_handoff_broker_execute_value(rp_handoff_broker *broker, const rp_handoff_value_request *request,
-                                        rp_handoff_outcome *out_outcome, uint64_t *out_leaked_handle) {
-    return guarded_with(broker, [&] {
+                                        rp_handoff_outcome *out_outcome, uint64_t *out_leaked_handle,
+                                        rp_handoff_error *out_error) {
+    return explained_with(broker, out_error, [&](Explanation &why) {
         rp_handoff_value_request r{};
-        if (const Status status = read_struct(request, r); status != Status::ok) {
-            return status;
+        const Status readable = first_failure(
+            {read_struct(request, r, "request", why), check_result_struct(out_outcome, "out_outcome", why)});
+        if (readable != Status::ok) {
+            return readable;
         }
-        const bool callbacks = r.deliver != nullptr && r.await_ack != nullptr;
-        if (check_result_struct(out_outcome) != Status::ok || (r.duplicate != nullptr && !callbacks)) {
-            return Status::invalid_argument;
+        if (r.duplicate != nullptr && (r.deliver == nullptr || r.await_ack == nullptr)) {
+            return why.because(Status::invalid_argument, r.deliver == nullptr ? "deliver" : "await_ack",
+                               "is needed with duplicate");
         }
-        auto subject = to_subject(r.subject);
+        auto subject = to_subject(r.subject, why);
         if (!subject) {
             return subject.error();
         }

@@ -137,9 +137,8 @@ int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack, int32_t kind,
         }
         const wire::HandoffAck core{byte_view(a.token, a.token_length), a.accepted != 0,
                                     text_view(a.error_detail, a.error_detail_length), a.correlation_id};
-        const bool accepted_said = a.accepted == 0 || a.accepted == 1;
         const Status valid =
-            first_failure({check_argument(out_length != nullptr && is_ack_kind(kind) && accepted_said),
+            first_failure({check_argument(out_length != nullptr && is_ack_kind(kind)),
                            check_bytes(a.token, a.token_length), check_text(a.error_detail, a.error_detail_length)});
         if (valid != Status::ok) {
             return valid;
@@ -154,8 +153,9 @@ int32_t rp_handoff_wire_encode_ack(const rp_handoff_wire_ack *ack, int32_t kind,
 int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length, rp_handoff_wire_frame *out_frame,
                                      size_t *out_consumed) {
     return guarded([&] {
-        if (!is_given(data, length) || out_consumed == nullptr || check_result_struct(out_frame) != Status::ok) {
-            return Status::invalid_argument;
+        if (const Status given = check_decoding(is_given(data, length) && out_consumed != nullptr, out_frame);
+            given != Status::ok) {
+            return given;
         }
         const Result<ByteView> body = find_body(data, length);
         const Result<wire::Frame> frame = body.and_then(wire::decode_frame);
@@ -175,8 +175,9 @@ int32_t rp_handoff_wire_decode_frame(const uint8_t *data, size_t length, rp_hand
 int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t length, rp_handoff_wire_offer *out_offer,
                                      size_t *out_consumed) {
     return guarded([&] {
-        if (!is_given(data, length) || out_consumed == nullptr || check_result_struct(out_offer) != Status::ok) {
-            return Status::invalid_argument;
+        if (const Status given = check_decoding(is_given(data, length) && out_consumed != nullptr, out_offer);
+            given != Status::ok) {
+            return given;
         }
         const Result<ByteView> body = find_body(data, length);
         if (!body) {
@@ -196,9 +197,9 @@ int32_t rp_handoff_wire_decode_offer(const uint8_t *data, size_t length, rp_hand
 int32_t rp_handoff_wire_decode_ack(const uint8_t *data, size_t length, int32_t kind, rp_handoff_wire_ack *out_ack,
                                    size_t *out_consumed) {
     return guarded([&] {
-        if (!is_given(data, length) || !is_ack_kind(kind) || out_consumed == nullptr ||
-            check_result_struct(out_ack) != Status::ok) {
-            return Status::invalid_argument;
+        const bool valid = is_given(data, length) && is_ack_kind(kind) && out_consumed != nullptr;
+        if (const Status given = check_decoding(valid, out_ack); given != Status::ok) {
+            return given;
         }
         const Result<ByteView> body = find_body(data, length);
         if (!body) {

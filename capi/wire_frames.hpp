@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -35,12 +34,14 @@ inline Status check_text(const char *data, std::size_t length) noexcept {
     const Status status = check_bytes(data, length);
     return status == Status::ok && !is_utf8(text_view(data, length)) ? Status::invalid_argument : status;
 }
-inline Status first_failure(std::initializer_list<Status> all) noexcept {
-    const auto *found = std::find_if(all.begin(), all.end(), [](Status status) { return status != Status::ok; });
-    return found != all.end() ? *found : Status::ok;
-}
 inline Status check_argument(bool valid) noexcept {
     return valid ? Status::ok : Status::invalid_argument;
+}
+
+// What is to be decoded.
+template <class T>
+Status check_decoding(bool arguments_are_valid, const T *out) noexcept {
+    return first_failure({check_argument(arguments_are_valid), check_result_struct(out)});
 }
 
 // frame_too_large, buffer_too_small; without `out` the length alone.

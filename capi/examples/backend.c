@@ -1,5 +1,6 @@
 /* backend SOCKET: adopts the connections that a broker offers at SOCKET, and greets each client after its first byte.
  */
+#include <fcntl.h>
 #include <rp_handoff.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 static void serve(int client) {
     char line[128];
+    fcntl(client, F_SETFL, fcntl(client, F_GETFL) & ~O_NONBLOCK); /* as we want it: a broker may have set it */
     if (read(client, line, sizeof line) > 0)
         dprintf(client, "hello from process %d\n", (int)getpid());
     shutdown(client, SHUT_RDWR); /* who owns a connection ends it with shutdown and close */
@@ -15,11 +17,18 @@ static void serve(int client) {
 }
 
 int main(int argc, char **argv) {
+    rp_handoff_listener_options at = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
+    rp_handoff_listener *listener;
     rp_handoff_backend *backend;
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
-    if (argc != 2 || rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK)
+    at.path = argc == 2 ? argv[1] : "";
+    if (rp_handoff_listener_create(&at, &listener, &error) != RP_HANDOFF_OK ||
+        rp_handoff_backend_create(NULL, &backend, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "backend SOCKET: %s: %s\n", error.member, error.text);
         return 1;
-    int32_t status = rp_handoff_backend_listen(backend, argv[1]);
+    }
+    int32_t status = rp_handoff_backend_add_listener(backend, listener);
     while (status == RP_HANDOFF_OK) {
         rp_handoff_offer *offer;
         int32_t client;
@@ -32,5 +41,6 @@ int main(int argc, char **argv) {
     }
     fprintf(stderr, "backend: %s\n", rp_handoff_strerror(status));
     rp_handoff_backend_destroy(backend);
+    rp_handoff_listener_destroy(listener);
     return 1;
 }

@@ -11,26 +11,29 @@ int main(int argc, char **argv) {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     address.sin_port = htons((uint16_t)(argc == 3 ? atoi(argv[1]) : 0));
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     rp_handoff_broker *broker;
     if (argc != 3 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0 ||
-        rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK) {
+        rp_handoff_broker_create(NULL, &broker, NULL) != RP_HANDOFF_OK) {
         perror("broker PORT SOCKET");
         return 1;
     }
     for (;;) {
-        rp_handoff_request request = {.struct_size = sizeof request, .socket_path = argv[2]};
-        rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
+        rp_handoff_request request = RP_HANDOFF_REQUEST_INIT;
+        rp_handoff_outcome outcome = RP_HANDOFF_OUTCOME_INIT;
+        request.socket_path = argv[2];
         if ((request.fd = accept(listener, NULL, NULL)) < 0)
             continue;
         int32_t status = rp_handoff_broker_issue(broker, "example", 0, &request.token);
         if (status == RP_HANDOFF_OK)
-            status = rp_handoff_broker_execute(broker, &request, &outcome);
+            status = rp_handoff_broker_execute(broker, &request, &outcome, &error);
         if (status != RP_HANDOFF_OK || outcome.ownership == RP_HANDOFF_OWNER_BROKER)
             shutdown(request.fd, SHUT_RDWR); /* still ours: serve it here, or end it, and the client reconnects */
         close(request.fd);                   /* ours or not, this copy is not needed any more */
-        printf("%s\n", status != RP_HANDOFF_OK ? rp_handoff_strerror(status)
-                       : outcome.detail[0]     ? outcome.detail
-                                               : "ok");
+        if (status != RP_HANDOFF_OK)
+            printf("%s: %s %s\n", rp_handoff_strerror(status), error.member, error.text);
+        else
+            printf("%s\n", outcome.detail[0] ? outcome.detail : "ok");
         fflush(stdout);
     }
 }

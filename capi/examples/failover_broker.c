@@ -34,7 +34,7 @@ static struct backend *choose(const struct backend *except) {
     uint32_t fewest = UINT32_MAX;
     for (struct backend *b = backends; b < backends + BACKENDS; b++) {
         rp_handoff_session_statistics now = {.struct_size = sizeof now};
-        if (!b->open || b == except || rp_handoff_session_statistics_get(b->session, &now) != RP_HANDOFF_OK)
+        if (!b->open || b == except || rp_handoff_session_get_statistics(b->session, &now) != RP_HANDOFF_OK)
             continue;
         best = now.in_flight < fewest ? b : best;
         fewest = now.in_flight < fewest ? now.in_flight : fewest;
@@ -48,7 +48,7 @@ static void offer(int client, uint64_t offers, const struct backend *except) {
                                         .timeout_ns = 250 * millisecond_ns,
                                         .user_data = offers + 1}; /* each submit issues a fresh token */
     struct backend *to = offers < OFFERS_MAX ? choose(except) : NULL;
-    if (to != NULL && rp_handoff_session_submit(to->session, &submission, sizeof submission, 1, NULL) == 1)
+    if (to != NULL && rp_handoff_session_submit(to->session, &submission, 1, NULL, NULL) == 1)
         return;
     if (offers >= OFFERS_MAX || rp_handoff_queue_enqueue(waiting, client, offers) != RP_HANDOFF_OK)
         give_up(client);
@@ -85,7 +85,7 @@ static int listen_on_loopback(void) {
 static int next_due_ms(void) {
     uint64_t least_ns = 50 * millisecond_ns, session_ns; /* until the next look for backends that are not there */
     for (struct backend *b = backends; b < backends + BACKENDS; b++)
-        if (b->session != NULL && rp_handoff_session_timeout(b->session, &session_ns) == RP_HANDOFF_OK)
+        if (b->session != NULL && rp_handoff_session_get_timeout(b->session, &session_ns) == RP_HANDOFF_OK)
             least_ns = session_ns < least_ns ? session_ns : least_ns;
     return (int)((least_ns + millisecond_ns - 1) / millisecond_ns);
 }
@@ -94,8 +94,8 @@ int main(int argc, char **argv) {
     rp_handoff_queue_options patience = {
         .struct_size = sizeof patience, .capacity = 1024, .ttl_ns = 3600000 * millisecond_ns};
     struct pollfd fds[BACKENDS + 1] = {{.fd = argc == 1 + BACKENDS ? listen_on_loopback() : -1, .events = POLLIN}};
-    if (fds[0].fd < 0 || rp_handoff_broker_create(NULL, &broker) != RP_HANDOFF_OK ||
-        rp_handoff_queue_create(&patience, &waiting) != RP_HANDOFF_OK)
+    if (fds[0].fd < 0 || rp_handoff_broker_create(NULL, &broker, NULL) != RP_HANDOFF_OK ||
+        rp_handoff_queue_create(&patience, &waiting, NULL) != RP_HANDOFF_OK)
         return 1;
     for (;; poll(fds, BACKENDS + 1, next_due_ms())) {
         uint32_t count = 0;
@@ -107,11 +107,11 @@ int main(int argc, char **argv) {
             if (b->session != NULL && rp_handoff_session_process(b->session) == RP_HANDOFF_OK)
                 take_events(b);
             if (b->session == NULL)
-                rp_handoff_session_open(broker, &options, &b->session);
-            fds[1 + i].fd = b->session != NULL ? rp_handoff_session_fd(b->session) : -1;
+                rp_handoff_session_create_broker(broker, &options, &b->session, NULL);
+            fds[1 + i].fd = b->session != NULL ? rp_handoff_session_get_fd(b->session) : -1;
             fds[1 + i].events = POLLIN;
         }
-        for (rp_handoff_queue_length(waiting, &count); count > 0; count--)
+        for (rp_handoff_queue_get_length(waiting, &count); count > 0; count--)
             if (rp_handoff_queue_dequeue(waiting, &client, &offers) == 1)
                 offer(client, offers, NULL);
         if (fds[0].revents != 0 && (client = accept(fds[0].fd, NULL, NULL)) >= 0)

@@ -5,6 +5,7 @@
  * With "refuse" it refuses every offer; with "hold" it takes one, says so, and never answers it, so that one can kill it
  * then. Prints "ready" when it can be reached. One broker at a time, to be short; session_backend.c has more.
  */
+#include <fcntl.h>
 #include <rp_handoff.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ static void serve(int client, const rp_handoff_offer_info *info) {
     char request[8192] = "", path[128] = "", body[256];
     size_t length = info->early_length < sizeof request ? info->early_length : sizeof request - 1;
     ssize_t n = 1;
+    fcntl(client, F_SETFL, fcntl(client, F_GETFL) & ~O_NONBLOCK); /* as we want it: a broker may have set it */
     if (length > 0)
         memcpy(request, info->early, length);
     while (strstr(request, "\r\n\r\n") == NULL && n > 0) {
@@ -38,7 +40,7 @@ static void serve(int client, const rp_handoff_offer_info *info) {
 }
 
 static void answer(rp_handoff_session *session, rp_handoff_offer *offer, const char *mode) {
-    rp_handoff_offer_info info = {.struct_size = sizeof info};
+    rp_handoff_offer_info info = RP_HANDOFF_OFFER_INFO_INIT;
     int32_t client;
     if (strcmp(mode, "refuse") == 0) {
         rp_handoff_offer_refuse(offer, "this backend is draining");
@@ -48,7 +50,7 @@ static void answer(rp_handoff_session *session, rp_handoff_offer *offer, const c
             pause();
     } else if (rp_handoff_offer_accept(offer, &client) >= RP_HANDOFF_OK) {
         rp_handoff_session_flush(session); /* the broker need not wait while we serve */
-        rp_handoff_offer_info_get(offer, &info);
+        rp_handoff_offer_get_info(offer, &info);
         serve(client, &info);
     } else {
         say("revoked"); /* the broker had given up on us */
@@ -57,10 +59,13 @@ static void answer(rp_handoff_session *session, rp_handoff_offer *offer, const c
 }
 
 static void serve_broker(int connection, const char *mode) {
-    rp_handoff_session_options options = {.struct_size = sizeof options, .connection_fd = connection};
-    rp_handoff_event event = {.struct_size = sizeof event};
+    rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    rp_handoff_event event = RP_HANDOFF_EVENT_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     rp_handoff_session *session;
-    if (rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK) {
+    options.connection_fd = connection;
+    if (rp_handoff_session_create_backend(&options, &session, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "session: %s: %s\n", error.member, error.text);
         close(connection);
         return;
     }
@@ -72,11 +77,16 @@ static void serve_broker(int connection, const char *mode) {
 }
 
 int main(int argc, char **argv) {
+    rp_handoff_listener_options at = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     rp_handoff_listener *listener;
     int32_t connection;
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
-    if (argc < 2 || rp_handoff_listener_create(argv[1], &listener) != RP_HANDOFF_OK)
+    at.path = argc > 1 ? argv[1] : "";
+    if (rp_handoff_listener_create(&at, &listener, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "http_backend SOCKET: %s: %s\n", error.member, error.text);
         return 1;
+    }
     say("ready");
     while (rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &connection) == RP_HANDOFF_OK)
         serve_broker(connection, argc > 2 ? argv[2] : "serve");

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ static struct client {
     size_t length;
     char line[LINE]; /* what was read of the next one */
 } clients[CLIENTS];
+static int places; /* of them that can be used: poll(2) takes no more entries than RLIMIT_NOFILE */
 static int listener = -1, listener_away;
 static rp_handoff_broker *broker;
 static rp_handoff_session *session;  /* to the new process, or from the old one */
@@ -42,7 +44,7 @@ static void end_client(struct client *c) {
 }
 
 static struct client *free_place(void) {
-    for (struct client *c = clients; c < clients + CLIENTS; c++)
+    for (struct client *c = clients; c < clients + places; c++)
         if (c->fd < 0)
             return c;
     return NULL;
@@ -74,7 +76,7 @@ static void serve(struct client *c) {
 }
 
 static int is_idle(void) {
-    for (const struct client *c = clients; c < clients + CLIENTS; c++)
+    for (const struct client *c = clients; c < clients + places; c++)
         if (c->fd >= 0)
             return 0;
     return listener < 0 && session == NULL;
@@ -83,7 +85,7 @@ static int is_idle(void) {
 /* ---- the old process */
 
 static void start_successor(char *program) {
-    rp_handoff_session_options options = {.struct_size = sizeof options};
+    rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
     char descriptor[12];
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
@@ -97,13 +99,13 @@ static void start_successor(char *program) {
     close(ends[1]); /* or the end of the new process would not be seen */
     options.connection_fd = ends[0];
     next_to_offer = -1;
-    if (rp_handoff_session_open(broker, &options, &session) != RP_HANDOFF_OK)
+    if (rp_handoff_session_create_broker(broker, &options, &session, NULL) != RP_HANDOFF_OK)
         close(ends[0]);
 }
 
 /* The listening socket first, so that no client comes in behind; as many as the bounds allow, the rest when some are done. */
 static void offer_all(void) {
-    for (; next_to_offer >= 0 && next_to_offer <= CLIENTS; next_to_offer++) {
+    for (; next_to_offer >= 0 && next_to_offer <= places; next_to_offer++) {
         struct client *c = next_to_offer > 0 ? &clients[next_to_offer - 1] : NULL;
         rp_handoff_submission s = {.struct_size = sizeof s, .user_data = (uint64_t)next_to_offer};
         if (c != NULL ? c->fd < 0 : listener < 0)
@@ -113,13 +115,13 @@ static void offer_all(void) {
         s.metadata = (const uint8_t *)"listener";
         s.metadata_length = c != NULL ? 0 : 8;
         s.early = c != NULL ? (const uint8_t *)c->line : NULL;
-        s.early_length = c != NULL ? (uint32_t)c->length : 0;
-        if (rp_handoff_session_submit(session, &s, sizeof s, 1, NULL) != 1)
+        s.early_length = c != NULL ? c->length : 0;
+        if (rp_handoff_session_submit(session, &s, 1, NULL, NULL) != 1)
             return;
         *(c != NULL ? &c->away : &listener_away) = 1;
         unsettled++;
     }
-    if (next_to_offer > CLIENTS && unsettled == 0)
+    if (next_to_offer > places && unsettled == 0)
         rp_handoff_session_close(session);
 }
 
@@ -141,7 +143,7 @@ static void adopt(rp_handoff_offer *offer) {
     rp_handoff_offer_info info = {.struct_size = sizeof info};
     struct client *place = free_place();
     int32_t fd;
-    rp_handoff_offer_info_get(offer, &info);
+    rp_handoff_offer_get_info(offer, &info);
     if ((info.metadata_length == 0 && place == NULL) || info.early_length >= LINE)
         rp_handoff_offer_refuse(offer, "no place"); /* so the old process goes on serving it */
     else if (rp_handoff_offer_accept(offer, &fd) >= RP_HANDOFF_OK) {
@@ -176,12 +178,12 @@ static void take_events(void) {
 
 static int begin(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    rp_handoff_session_options options = {.struct_size = sizeof options};
-    for (int i = 0; i < CLIENTS; i++)
+    rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    for (int i = 0; i < places; i++)
         clients[i].fd = -1;
     if (argc == 3 && strcmp(argv[1], "--from") == 0) {
         options.connection_fd = atoi(argv[2]);
-        return rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK;
+        return rp_handoff_session_create_backend(&options, &session, NULL) == RP_HANDOFF_OK;
     }
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
@@ -194,6 +196,11 @@ int main(int argc, char **argv) {
     static struct pollfd fds[CLIENTS + 3];
     struct signalfd_siginfo hangup;
     sigset_t signals;
+    struct rlimit files;
+    enum { OTHERS = 16 }; /* descriptors that are no clients */
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur <= OTHERS)
+        return 1;
+    places = files.rlim_cur - OTHERS < CLIENTS ? (int)(files.rlim_cur - OTHERS) : CLIENTS;
     sigemptyset(&signals);
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
@@ -208,14 +215,18 @@ int main(int argc, char **argv) {
         fds[0] = (struct pollfd){.fd = listener_away || free_place() == NULL ? -1 : listener, .events = POLLIN};
         fds[1] = (struct pollfd){.fd = -1, .events = POLLIN};
         fds[2] = (struct pollfd){.fd = session == NULL ? asked : -1, .events = POLLIN}; /* one successor at a time */
-        if (session != NULL && rp_handoff_session_timeout(session, &timeout_ns) == RP_HANDOFF_OK)
-            fds[1].fd = rp_handoff_session_fd(session);
-        for (int i = 0; i < CLIENTS; i++)
+        if (session != NULL && rp_handoff_session_get_timeout(session, &timeout_ns) == RP_HANDOFF_OK)
+            fds[1].fd = rp_handoff_session_get_fd(session);
+        for (int i = 0; i < places; i++)
             fds[i + 3] = (struct pollfd){.fd = clients[i].away ? -1 : clients[i].fd, .events = POLLIN};
         int timeout_ms = timeout_ns < 3600000000000 ? (int)(timeout_ns / 1000000) + 1 : -1;
-        if (poll(fds, CLIENTS + 3, timeout_ms) < 0)
-            continue; /* a signal */
-        for (int i = 0; i < CLIENTS; i++)
+        if (poll(fds, (nfds_t)places + 3, timeout_ms) < 0) {
+            if (errno == EINTR)
+                continue;
+            perror("poll");
+            return 1;
+        }
+        for (int i = 0; i < places; i++)
             if (fds[i + 3].revents != 0)
                 serve(&clients[i]);
         if (fds[0].revents != 0) {
@@ -226,7 +237,7 @@ int main(int argc, char **argv) {
         if (session != NULL)
             take_events();
         if (fds[2].revents != 0 && read(asked, &hangup, sizeof hangup) == sizeof hangup &&
-            (broker != NULL || rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK))
+            (broker != NULL || rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK))
             start_successor(argv[0]);
     }
     rp_handoff_broker_destroy(broker);

@@ -5,6 +5,7 @@
  * (offered at DIRECTORY/NAME.offers) or in a session (DIRECTORY/NAME.session), and on those of clients that reconnect
  * (DIRECTORY/NAME.sock). With "refuse" it refuses offers, with "hold" it never answers them.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <rp_handoff.h>
 #include <signal.h>
@@ -33,9 +34,15 @@ static int listen_at(const char *path) {
     return fd;
 }
 
+static int fail(const rp_handoff_error *error) {
+    fprintf(stderr, "service_backend DIRECTORY NAME: %s: %s\n", error->member, error->text);
+    return 1;
+}
+
 /* Waits for the client's first byte: until then the stream of a v1 offer may still carry the broker's ready frame. */
 static void serve(int client, const char *how) {
     char byte;
+    fcntl(client, F_SETFL, fcntl(client, F_GETFL) & ~O_NONBLOCK); /* as we want it: a broker may have set it */
     if (client >= 0 && read(client, &byte, 1) == 1)
         dprintf(client, "backend %d %s\n", (int)getpid(), how);
     shutdown(client, SHUT_RDWR);
@@ -57,7 +64,7 @@ static void answer(rp_handoff_offer *offer) {
 }
 
 static void serve_session(void) {
-    rp_handoff_event event = {.struct_size = sizeof event};
+    rp_handoff_event event = RP_HANDOFF_EVENT_INIT;
     rp_handoff_session_process(session);
     while (rp_handoff_session_next_event(session, &event, NULL) == 1)
         if (event.kind == RP_HANDOFF_EVENT_OFFER)
@@ -69,42 +76,50 @@ static void serve_session(void) {
 }
 
 static void take_broker(void) {
-    rp_handoff_session_options options = {.struct_size = sizeof options};
+    rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
     if (rp_handoff_listener_accept(listener, 0, &options.connection_fd) != RP_HANDOFF_OK)
         return;
-    if (session != NULL || rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK)
+    if (session != NULL || rp_handoff_session_create_backend(&options, &session, NULL) != RP_HANDOFF_OK)
         close(options.connection_fd); /* one is enough */
 }
 
 static int wait_for(struct pollfd *fds) {
     uint64_t backend_ns = RP_HANDOFF_FOREVER, session_ns = RP_HANDOFF_FOREVER;
-    rp_handoff_backend_timeout(backend, &backend_ns);
+    rp_handoff_backend_get_timeout(backend, &backend_ns);
     if (session != NULL)
-        rp_handoff_session_timeout(session, &session_ns);
+        rp_handoff_session_get_timeout(session, &session_ns);
     if (session_ns > backend_ns)
         session_ns = backend_ns;
-    fds[SESSION].fd = session != NULL ? rp_handoff_session_fd(session) : -1;
+    fds[SESSION].fd = session != NULL ? rp_handoff_session_get_fd(session) : -1;
     return poll(fds, SOURCES, session_ns == RP_HANDOFF_FOREVER ? -1 : (int)(session_ns / 1000000) + 1);
 }
 
 int main(int argc, char **argv) {
     char paths[3][108];
     const char *const suffixes[] = {"sock", "offers", "session"};
+    rp_handoff_listener_options at = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
+    rp_handoff_listener *offers;
     rp_handoff_offer *offer;
     signal(SIGPIPE, SIG_IGN);
     for (int i = 0; argc > 2 && i < 3; i++)
         snprintf(paths[i], sizeof paths[i], "%s/%s.%s", argv[1], argv[2], suffixes[i]);
     mode = argc > 3 ? argv[3] : "";
     int reconnects = argc > 2 ? listen_at(paths[0]) : -1;
-    if (reconnects < 0 || rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK ||
-        rp_handoff_backend_listen(backend, paths[1]) != RP_HANDOFF_OK ||
-        rp_handoff_listener_create(paths[2], &listener) != RP_HANDOFF_OK)
-        return 1;
+    if (reconnects < 0 || rp_handoff_backend_create(NULL, &backend, &error) != RP_HANDOFF_OK)
+        return fail(&error);
+    at.path = paths[1];
+    if (rp_handoff_listener_create(&at, &offers, &error) != RP_HANDOFF_OK ||
+        rp_handoff_backend_add_listener(backend, offers) != RP_HANDOFF_OK)
+        return fail(&error);
+    at.path = paths[2];
+    if (rp_handoff_listener_create(&at, &listener, &error) != RP_HANDOFF_OK)
+        return fail(&error);
     printf("ready\n");
     fflush(stdout);
     struct pollfd fds[SOURCES] = {[RECONNECTS] = {.fd = reconnects, .events = POLLIN},
-                                  [OFFERS] = {.fd = rp_handoff_backend_fd(backend), .events = POLLIN},
-                                  [SESSIONS] = {.fd = rp_handoff_listener_fd(listener), .events = POLLIN},
+                                  [OFFERS] = {.fd = rp_handoff_backend_get_fd(backend), .events = POLLIN},
+                                  [SESSIONS] = {.fd = rp_handoff_listener_get_fd(listener), .events = POLLIN},
                                   [SESSION] = {.events = POLLIN}};
     while (wait_for(fds) >= 0) {
         if (fds[SESSIONS].revents != 0)

@@ -34,7 +34,7 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
                            const char *service_name) {
     char endpoint[108], offers[108];
     const int length = (int)strcspn(service_name, ":");
-    rp_handoff_service service = {.struct_size = sizeof service, .name = service_name, .version = "1.0"};
+    rp_handoff_front_door_service service = {.struct_size = sizeof service, .name = service_name, .version = "1.0"};
     rp_handoff_session_options session = {.struct_size = sizeof session, .socket_path = offers};
     snprintf(endpoint, sizeof endpoint, "%s/%.*s.sock", directory, length, service_name);
     service.backend_endpoint = endpoint;
@@ -43,15 +43,16 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
         service.handoff_endpoint = offers;
     } else {
         snprintf(offers, sizeof offers, "%s/%.*s.session", directory, length, service_name);
-        int32_t status = rp_handoff_session_open(broker, &session, &service.session); /* for as long as this runs */
+        int32_t status =
+            rp_handoff_session_create_broker(broker, &session, &service.session, NULL); /* for as long as this runs */
         if (status != RP_HANDOFF_OK)
             return status;
     }
-    return rp_handoff_front_door_put_service(door, &service);
+    return rp_handoff_front_door_put_service(door, &service, NULL);
 }
 
 /* A client that has to reconnect waits for the end of this connection; one that was adopted must not see it. */
-static void let_go(int client, const rp_handoff_visit *visit, const rp_handoff_outcome *outcome) {
+static void let_go(int client, const rp_handoff_front_door_visit *visit, const rp_handoff_outcome *outcome) {
     if (!visit->attempted || outcome->ownership == RP_HANDOFF_OWNER_BROKER)
         shutdown(client, SHUT_RDWR);
     close(client);
@@ -63,8 +64,8 @@ int main(int argc, char **argv) {
     rp_handoff_broker_options options = {.struct_size = sizeof options, .ack_deadline_ns = 1000000000};
     int listener = argc > 1 ? listen_at(argv[1]) : -1;
     signal(SIGPIPE, SIG_IGN);
-    if (listener < 0 || rp_handoff_broker_create(&options, &broker) != RP_HANDOFF_OK ||
-        rp_handoff_front_door_create(broker, NULL, &door) != RP_HANDOFF_OK)
+    if (listener < 0 || rp_handoff_broker_create(&options, &broker, NULL) != RP_HANDOFF_OK ||
+        rp_handoff_front_door_create(broker, NULL, &door, NULL) != RP_HANDOFF_OK)
         return 1;
     for (int i = 2; i < argc; i++)
         if (add_service(door, broker, argv[1], argv[i]) != RP_HANDOFF_OK)
@@ -72,14 +73,14 @@ int main(int argc, char **argv) {
     printf("ready\n");
     fflush(stdout);
     for (;;) {
-        rp_handoff_visit visit = {.struct_size = sizeof visit};
+        rp_handoff_front_door_visit visit = {.struct_size = sizeof visit};
         rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
         int client = accept(listener, NULL, NULL);
         if (client < 0) {
-            rp_handoff_broker_accept_failed(broker, errno);
+            rp_handoff_broker_note_accept(broker, errno);
             continue;
         }
-        rp_handoff_broker_accept_succeeded(broker);
+        rp_handoff_broker_note_accept(broker, 0);
         if (rp_handoff_front_door_serve(door, client, &visit, &outcome) == RP_HANDOFF_OK) {
             printf("%s %s %s %s\n", results[visit.result], stages[outcome.stage], owners[outcome.ownership],
                    visit.attempted ? outcome.detail : visit.detail);

@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
     request.service_name = argv[2];
     request.adopt = argc > 3 && strcmp(argv[3], "adopt") == 0;
     long long start = now_us();
-    int32_t status = rp_handoff_client_connect(&request, &connection);
+    int32_t status = rp_handoff_client_connect(&request, &connection, NULL);
     if (status != RP_HANDOFF_OK) {
         printf("%s\n", rp_handoff_strerror(status));
         return 1;

@@ -5,6 +5,7 @@
  * One thread for each session and for each client; a session is as well at home in any event loop. Prints "ready" when it
  * can be reached.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <rp_handoff.h>
 #include <signal.h>
@@ -17,6 +18,7 @@ static void *serve_client(void *argument) {
     int client = (int)(intptr_t)argument;
     char line[512];
     ssize_t n;
+    fcntl(client, F_SETFL, fcntl(client, F_GETFL) & ~O_NONBLOCK); /* as we want it: a broker may have set it */
     while ((n = read(client, line, sizeof line)) > 0)
         dprintf(client, "%d %.*s", (int)getpid(), (int)n, line);
     shutdown(client, SHUT_RDWR); /* who owns a connection ends it with shutdown and close */
@@ -33,11 +35,14 @@ static void start(void *(*body)(void *), int fd) {
 }
 
 static void *serve_broker(void *argument) {
-    rp_handoff_session_options options = {.struct_size = sizeof options, .connection_fd = (int)(intptr_t)argument};
-    rp_handoff_event event = {.struct_size = sizeof event};
+    rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    rp_handoff_event event = RP_HANDOFF_EVENT_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     rp_handoff_session *session;
     int32_t client;
-    if (rp_handoff_session_receive(&options, &session) != RP_HANDOFF_OK) {
+    options.connection_fd = (int)(intptr_t)argument;
+    if (rp_handoff_session_create_backend(&options, &session, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "session: %s: %s\n", error.member, error.text);
         close(options.connection_fd);
         return NULL;
     }
@@ -53,11 +58,16 @@ static void *serve_broker(void *argument) {
 }
 
 int main(int argc, char **argv) {
+    rp_handoff_listener_options at = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     rp_handoff_listener *listener;
     int32_t broker;
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
-    if (argc != 2 || rp_handoff_listener_create(argv[1], &listener) != RP_HANDOFF_OK)
+    at.path = argc == 2 ? argv[1] : "";
+    if (rp_handoff_listener_create(&at, &listener, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "session_backend SOCKET: %s: %s\n", error.member, error.text);
         return 1;
+    }
     printf("ready\n");
     fflush(stdout);
     while (rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &broker) == RP_HANDOFF_OK)

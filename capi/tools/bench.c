@@ -56,7 +56,7 @@ static void adopting_backend(int session_fd) {
     rp_handoff_session_options options = {.struct_size = sizeof options, .connection_fd = session_fd};
     rp_handoff_event event = {.struct_size = sizeof event};
     rp_handoff_session *session;
-    must(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK, "receive a session");
+    must(rp_handoff_session_create_backend(&options, &session, NULL) == RP_HANDOFF_OK, "receive a session");
     while (rp_handoff_session_wait(session, RP_HANDOFF_FOREVER) >= 0)
         while (rp_handoff_session_next_event(session, &event, NULL) == 1)
             if (event.kind == RP_HANDOFF_EVENT_OFFER) {
@@ -72,12 +72,12 @@ static void handing_broker(int listener, int session_fd) {
     rp_handoff_session_options options = {.struct_size = sizeof options, .connection_fd = session_fd};
     rp_handoff_broker *broker;
     rp_handoff_session *session;
-    must(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
-    must(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "create a broker");
+    must(rp_handoff_session_create_broker(broker, &options, &session, NULL) == RP_HANDOFF_OK, "open a session");
     for (;;) {
         rp_handoff_submission submission = {.struct_size = sizeof submission, .fd = accept_from(listener)};
         rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
-        must(rp_handoff_session_execute(session, &submission, &outcome) == RP_HANDOFF_OK &&
+        must(rp_handoff_session_execute(session, &submission, &outcome, NULL) == RP_HANDOFF_OK &&
                  outcome.ownership == RP_HANDOFF_OWNER_BACKEND,
              outcome.detail);
         close(submission.fd);

@@ -34,7 +34,7 @@ static int bench(int argc, char **argv) {
 static int platform(void) {
     static const char *const exempt[] = {"unknown", "no", "yes"};
     rp_handoff_platform platform = {.struct_size = sizeof platform};
-    if (rp_handoff_platform_get(&platform) != RP_HANDOFF_OK)
+    if (rp_handoff_get_platform(&platform) != RP_HANDOFF_OK)
         return 1;
     printf("descriptor passing: %s\n", platform.descriptor_passing ? "yes" : "no");
     printf("exempt from the limit on descriptors in flight: %s\n", exempt[platform.in_flight_exempt]);

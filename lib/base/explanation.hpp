@@ -15,7 +15,8 @@ class Explanation {
   public:
     // member: the setting that is at fault, as the caller spells it; empty if it is none of them. text: a sentence that
     // says what is wrong and, where it can, what to do. os_error: errno of the system call that failed, or 0.
-    Status because(Status status, std::string_view member, std::string_view text, int os_error = 0) noexcept {
+    [[gnu::cold, gnu::noinline]] Status because(Status status, std::string_view member, std::string_view text,
+                                                int os_error = 0) noexcept {
         if (status_ == Status::ok) {
             status_ = status;
             member_ = Text(member);

@@ -57,6 +57,7 @@ enum class Cause : std::int32_t {
     session_lost = 26,
     cancelled = 27,
     backend_descriptors = 28,
+    descriptor_denied = 29,
 };
 
 struct Decision {

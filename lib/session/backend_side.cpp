@@ -130,7 +130,8 @@ Status BackendSide::take_offer(const Offer &offer, Instant now) {
     channel_.speak_on((offer.flags & Offer::answer_here) != 0 ? channel_.link() : channel_.answer_link());
     UniqueFd fd = channel_.link().beside().descriptors.take();
     if (!fd) {
-        reject_offer(offer, Answer::Verdict::no_descriptor, {});
+        const bool denied = channel_.link().beside().truncation == os::Truncation::denied;
+        reject_offer(offer, denied ? Answer::Verdict::denied : Answer::Verdict::no_descriptor, {});
         return Status::ok;
     }
     const Index i = free_.first();

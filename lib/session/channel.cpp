@@ -313,7 +313,8 @@ void Channel::end(Status status, std::string_view text, int os_error) noexcept {
         return;
     }
     state_ = State::ended;
-    end_ = {status, os_error, Text(text)};
+    end_ = {status, os_error, Text(text), {}};
+    end_.text.view().copy(end_.c_text.data(), Text::capacity);
     closed_ = true;
     ::shutdown(link_.socket(), SHUT_RDWR);
     if (answer_link_.socket() >= 0) {

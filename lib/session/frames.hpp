@@ -81,7 +81,7 @@ struct Offer {
 static_assert(header_size + Offer::fixed_size + max_metadata + max_prologue + max_early <= max_frame);
 
 struct Answer {
-    enum class Verdict : std::uint16_t { adopted = 1, refused = 2, lost = 3, no_descriptor = 4 };
+    enum class Verdict : std::uint16_t { adopted = 1, refused = 2, lost = 3, no_descriptor = 4, denied = 5 };
     std::uint32_t slot;
     Verdict verdict; // may have no name
     std::uint64_t ticket;

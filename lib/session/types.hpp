@@ -1,6 +1,7 @@
 // What a session is made of, told and asked: plain values.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -45,7 +46,8 @@ struct Peer {
 struct End {
     Status status = Status::ok;
     int os_error = 0;
-    Text text; // a sentence; empty after an orderly end
+    Text text;                                    // a sentence; empty after an orderly end
+    std::array<char, Text::capacity + 1> c_text{}; // the same, ended by a NUL
 };
 
 struct Event {

@@ -45,8 +45,7 @@ void submit(rp_handoff_session *session, std::uint32_t count, int fd) {
         item.fd = fd;
         item.flags = RP_HANDOFF_SUBMIT_DUPLICATE;
     }
-    must(rp_handoff_session_submit(session, items.data(), sizeof items[0], count, nullptr) ==
-             static_cast<std::int32_t>(count),
+    must(rp_handoff_session_submit(session, items.data(), count, nullptr, nullptr) == static_cast<std::int32_t>(count),
          "submit");
 }
 
@@ -54,7 +53,7 @@ Session session_of(rp_handoff_broker *broker, Fd fd) {
     rp_handoff_session *session = nullptr;
     auto options = sized<rp_handoff_session_options>();
     options.connection_fd = fd.get();
-    must(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_session_create_broker(broker, &options, &session, nullptr) == RP_HANDOFF_OK, "open a session");
     fd.release();
     return Session(session);
 }

@@ -3,6 +3,7 @@
 // nothing over.
 #include "doors.hpp"
 #include "scenarios.hpp"
+#include "support/api.hpp"
 
 namespace rp::bench {
 
@@ -18,7 +19,7 @@ void make_direct(Route &route) {
         auto door = std::make_shared<Door>(route);
         auto end = std::make_shared<Session>(broker_session(door->broker(), std::move(session.a)));
         door->hand_over_by(end->get(), nullptr);
-        return [door, end] { door->serve(RP_HANDOFF_VISIT_HANDED_OFF); };
+        return [door, end] { door->serve(RP_HANDOFF_FRONT_DOOR_HANDED_OFF); };
     });
 }
 
@@ -35,15 +36,15 @@ void take_offer(rp_handoff_backend *backend) {
 void make_relayed(Route &route) {
     route.start([&] {
         rp_handoff_backend *backend = nullptr;
-        must(rp_handoff_backend_create(nullptr, &backend) == RP_HANDOFF_OK &&
-                 rp_handoff_backend_listen(backend, route.path("offers").c_str()) == RP_HANDOFF_OK,
+        must(rp_handoff_backend_create(nullptr, &backend, nullptr) == RP_HANDOFF_OK &&
+                 rp::test::listen_at(backend, route.path("offers").c_str()) == RP_HANDOFF_OK,
              "a backend");
         return [owner = std::make_shared<Backend>(backend)] { take_offer(owner->get()); };
     });
     route.start([&] {
         auto door = std::make_shared<Door>(route);
         door->hand_over_by(nullptr, route.path("offers").c_str());
-        return [door] { door->serve(RP_HANDOFF_VISIT_HANDED_OFF); };
+        return [door] { door->serve(RP_HANDOFF_FRONT_DOOR_HANDED_OFF); };
     });
 }
 

@@ -12,7 +12,8 @@ std::string make_hello() {
     hello.client_min_protocol = 1;
     hello.client_max_protocol = 1;
     hello.peer_pid = static_cast<std::uint32_t>(getpid());
-    hello.service_name = {service_name, sizeof service_name - 1};
+    hello.service_name = service_name;
+    hello.service_name_length = sizeof service_name - 1;
     hello.client_capabilities = RP_HANDOFF_CAPABILITY_HANDLE_PASSING;
     std::uint8_t bytes[512];
     std::size_t length = 0;
@@ -53,8 +54,8 @@ class Answer {
         }
     }
 
-    bool promises_handoff() const noexcept { return reply_.handle_passed_token.length > 0; }
-    Address endpoint() const { return local_address({reply_.backend_pipe.data, reply_.backend_pipe.length}); }
+    bool promises_handoff() const noexcept { return reply_.handle_passed_token_length > 0; }
+    Address endpoint() const { return local_address({reply_.backend_pipe, reply_.backend_pipe_length}); }
 
   private:
     bool read_more() {
@@ -96,23 +97,23 @@ Door::Door(const Route &route) : route_(route), endpoint_(route.path("backend"))
     auto options = sized<rp_handoff_front_door_options>();
     options.max_hellos = UINT32_MAX; // all of them are one client's
     rp_handoff_front_door *door = nullptr;
-    must(rp_handoff_front_door_create(broker_.get(), &options, &door) == RP_HANDOFF_OK, "create a front door");
+    must(rp_handoff_front_door_create(broker_.get(), &options, &door, nullptr) == RP_HANDOFF_OK, "create a front door");
     door_.reset(door);
     hand_over_by(nullptr, nullptr);
 }
 
 void Door::hand_over_by(rp_handoff_session *session, const char *path) {
-    auto service = sized<rp_handoff_service>();
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = service_name;
     service.backend_endpoint = endpoint_.c_str();
     service.handoff_endpoint = path;
     service.session = session;
-    must(rp_handoff_front_door_put_service(door_.get(), &service) == RP_HANDOFF_OK, "put a service");
+    must(rp_handoff_front_door_put_service(door_.get(), &service, nullptr) == RP_HANDOFF_OK, "put a service");
 }
 
 void Door::serve(std::int32_t result) {
     const Fd client = accept_from(route_.listener());
-    auto visit = sized<rp_handoff_visit>();
+    auto visit = sized<rp_handoff_front_door_visit>();
     auto outcome = sized<rp_handoff_outcome>();
     must(rp_handoff_front_door_serve(door_.get(), client.get(), &visit, &outcome) == RP_HANDOFF_OK &&
              visit.result == result,
@@ -133,7 +134,7 @@ void make_reconnect(Route &route) {
     add_endpoint(route);
     route.start([&] {
         const auto door = std::make_shared<Door>(route);
-        return [door] { door->serve(RP_HANDOFF_VISIT_RECONNECT); };
+        return [door] { door->serve(RP_HANDOFF_FRONT_DOOR_RECONNECT); };
     });
 }
 

@@ -47,7 +47,7 @@ void make_refused(Route &route) {
         auto door = std::make_shared<Door>(route);
         auto end = std::make_shared<Session>(broker_session(door->broker(), std::move(session.a)));
         door->hand_over_by(end->get(), nullptr);
-        return [door, end] { door->serve(RP_HANDOFF_VISIT_RECONNECT); };
+        return [door, end] { door->serve(RP_HANDOFF_FRONT_DOOR_RECONNECT); };
     });
 }
 
@@ -79,7 +79,7 @@ void make_gone(Route &route) {
         attempt((*gone)->session.get(), STDIN_FILENO);
         (*gone)->backend.wait();
         door->hand_over_by((*gone)->session.get(), nullptr);
-        return [door, gone] { door->serve(RP_HANDOFF_VISIT_RECONNECT); };
+        return [door, gone] { door->serve(RP_HANDOFF_FRONT_DOOR_RECONNECT); };
     });
 }
 
@@ -95,7 +95,7 @@ void make_dying(Route &route) {
         };
         renew();
         return [door, renew] {
-            door->serve(RP_HANDOFF_VISIT_RECONNECT);
+            door->serve(RP_HANDOFF_FRONT_DOOR_RECONNECT);
             renew();
         };
     });

@@ -32,11 +32,11 @@ static void be_backend(const char *path, int fd) {
     int32_t adopted;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     must(library != NULL, "dlopen");
-    FUNCTION(library, rp_handoff_session_receive);
+    FUNCTION(library, rp_handoff_session_create_backend);
     FUNCTION(library, rp_handoff_session_wait);
     FUNCTION(library, rp_handoff_session_next_event);
     FUNCTION(library, rp_handoff_offer_accept);
-    must(rp_handoff_session_receive_(&options, &session) == RP_HANDOFF_OK, "receive a session");
+    must(rp_handoff_session_create_backend_(&options, &session, NULL) == RP_HANDOFF_OK, "receive a session");
     while (rp_handoff_session_wait_(session, RP_HANDOFF_FOREVER) == 1)
         while (rp_handoff_session_next_event_(session, &event, NULL) == 1)
             if (event.kind == RP_HANDOFF_EVENT_OFFER)
@@ -59,11 +59,11 @@ static uint64_t load_and_hand_over(const char *path, int fd) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     must(library != NULL, "dlopen");
     FUNCTION(library, rp_handoff_broker_create);
-    FUNCTION(library, rp_handoff_session_open);
+    FUNCTION(library, rp_handoff_session_create_broker);
     FUNCTION(library, rp_handoff_session_execute);
-    must(rp_handoff_broker_create_(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
-    must(rp_handoff_session_open_(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
-    must(rp_handoff_session_execute_(session, &submission, &outcome) == RP_HANDOFF_OK, "execute");
+    must(rp_handoff_broker_create_(NULL, &broker, NULL) == RP_HANDOFF_OK, "create a broker");
+    must(rp_handoff_session_create_broker_(broker, &options, &session, NULL) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_session_execute_(session, &submission, &outcome, NULL) == RP_HANDOFF_OK, "execute");
     must(outcome.result == RP_HANDOFF_COMPLETED, "a completed handoff");
     return cpu_ns() - start;
 }

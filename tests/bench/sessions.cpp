@@ -6,7 +6,7 @@ Broker make_broker() {
     auto options = sized<rp_handoff_broker_options>();
     options.max_failed_attempts = UINT32_MAX; // those that fail are measured too
     rp_handoff_broker *broker = nullptr;
-    must(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK, "create a broker");
+    must(rp_handoff_broker_create(&options, &broker, nullptr) == RP_HANDOFF_OK, "create a broker");
     return Broker(broker);
 }
 
@@ -23,7 +23,7 @@ rp_handoff_session_options over(const Fd &fd) {
 Session broker_session(rp_handoff_broker *broker, Fd fd) {
     rp_handoff_session *session = nullptr;
     const rp_handoff_session_options options = over(fd);
-    must(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_OK, "open a session");
+    must(rp_handoff_session_create_broker(broker, &options, &session, nullptr) == RP_HANDOFF_OK, "open a session");
     fd.release();
     Session owner(session);
     auto event = sized<rp_handoff_event>();
@@ -36,7 +36,7 @@ Session broker_session(rp_handoff_broker *broker, Fd fd) {
 Session backend_session(Fd fd) {
     rp_handoff_session *session = nullptr;
     const rp_handoff_session_options options = over(fd);
-    must(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK, "receive a session");
+    must(rp_handoff_session_create_backend(&options, &session, nullptr) == RP_HANDOFF_OK, "receive a session");
     fd.release();
     return Session(session);
 }
@@ -45,7 +45,7 @@ rp_handoff_outcome attempt(rp_handoff_session *session, int fd) {
     auto submission = sized<rp_handoff_submission>();
     auto outcome = sized<rp_handoff_outcome>();
     submission.fd = fd;
-    must(rp_handoff_session_execute(session, &submission, &outcome) == RP_HANDOFF_OK, "execute");
+    must(rp_handoff_session_execute(session, &submission, &outcome, nullptr) == RP_HANDOFF_OK, "execute");
     return outcome;
 }
 
@@ -56,7 +56,7 @@ void Pipeline::submit() {
     for (auto &item : items_) {
         item.fd = dup(fd_);
     }
-    must(rp_handoff_session_submit(session_, items_.data(), sizeof items_[0], shape_.per_message, nullptr) ==
+    must(rp_handoff_session_submit(session_, items_.data(), shape_.per_message, nullptr, nullptr) ==
              static_cast<std::int32_t>(shape_.per_message),
          "submit");
 }

@@ -75,7 +75,7 @@ class Handle {
             options.wait = StillClock::wait;
             options.time_user_data = clock;
         }
-        must(rp_handoff_broker_create(&options, &broker_) == RP_HANDOFF_OK);
+        must(rp_handoff_broker_create(&options, &broker_, nullptr) == RP_HANDOFF_OK);
     }
     Handle(const Handle &) = delete;
     Handle &operator=(const Handle &) = delete;
@@ -95,12 +95,11 @@ class Handle {
         benchmark::DoNotOptimize(waited_ns);
     }
 
-    // At its default bound; whether there is more.
+    // One; whether there was one.
     bool sweep() {
-        std::uint32_t count = 0;
-        std::int32_t more = 0;
-        must(rp_handoff_broker_sweep(broker_, 0, nullptr, 0, &count, &more) == RP_HANDOFF_OK);
-        return more == 1;
+        const std::int32_t found = rp_handoff_broker_next_overdue(broker_, nullptr);
+        must(found >= 0);
+        return found == 1;
     }
 
   private:

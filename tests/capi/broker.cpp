@@ -1,21 +1,20 @@
-// Tokens of a broker: issued, acknowledged, revoked, swept, counted.
+// Tokens of a broker: issued, acknowledged, revoked, overdue, counted.
 #include "support/exchange.hpp"
 
 #include <numeric>
+#include <optional>
 
 using namespace rp::test;
 
 namespace {
 
-struct Sweep {
-    std::uint32_t count = 0;
-    std::int32_t more = -1;
-};
-
-Sweep sweep(const Broker &broker, std::uint32_t max = 0, rp_handoff_overdue *items = nullptr, std::size_t stride = 0) {
-    Sweep out;
-    REQUIRE(rp_handoff_broker_sweep(broker.get(), max, items, stride, &out.count, &out.more) == RP_HANDOFF_OK);
-    return out;
+// The oldest one that is overdue, or nothing.
+std::optional<rp_handoff_overdue> next_overdue(const Broker &broker) {
+    OutStruct<rp_handoff_overdue> out;
+    const std::int32_t found = rp_handoff_broker_next_overdue(broker.get(), out.get());
+    CHECK(out.untouched() == (found != 1));
+    CHECK((found == 0 || found == 1));
+    return found == 1 ? std::optional(out.value) : std::nullopt;
 }
 
 std::int32_t issue_status(const Broker &broker, const std::string &name = "service") {
@@ -32,13 +31,18 @@ std::int32_t acknowledge(const Broker &broker, const rp_handoff_token &token, st
     return status;
 }
 
-void check_ended(const Broker &broker, const rp_handoff_token &token) {
+void check_not_pending(const Broker &broker, const rp_handoff_token &token) {
     const rp_handoff_request request = request_to_nowhere(token);
     OutStruct<rp_handoff_outcome> outcome;
-    CHECK(rp_handoff_broker_execute(broker.get(), &request, outcome.get()) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
+    CHECK(rp_handoff_broker_execute(broker.get(), &request, outcome.get(), nullptr) ==
+          RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
     CHECK(outcome.untouched());
     CHECK(acknowledge(broker, token, 0) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
     CHECK(rp_handoff_broker_revoke(broker.get(), &token) == 0);
+}
+
+void check_ended(const Broker &broker, const rp_handoff_token &token) {
+    check_not_pending(broker, token);
     CHECK(statistics(broker).pending_tokens == 0);
     CHECK(statistics(broker).pending_acks == 0);
 }
@@ -143,7 +147,7 @@ TEST_CASE("a token belongs to the broker that issued it") {
     CHECK(rp_handoff_broker_revoke(broker.get(), &token) == 1);
 }
 
-TEST_CASE("sweep ends what is overdue, oldest first, and tells what it was") {
+TEST_CASE("what is overdue is ended one at a time, oldest first, and told") {
     FakeTime time;
     const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
     const rp_handoff_token first = issue(broker, "first", 11);
@@ -151,104 +155,51 @@ TEST_CASE("sweep ends what is overdue, oldest first, and tells what it was") {
     const rp_handoff_token second_one = issue(broker, "second", 12);
     ++time.now;
     const rp_handoff_token third = issue(broker, std::string(255, 'n').c_str(), UINT32_MAX);
+    const auto check_next = [&broker](const rp_handoff_token &token, const std::string &name, std::uint32_t pid) {
+        const auto overdue = next_overdue(broker);
+        REQUIRE(overdue);
+        CHECK(rp_handoff_token_equal(&overdue->token, &token) == 1);
+        CHECK(overdue->service_name == name);
+        CHECK(overdue->backend_pid == pid);
+        check_not_pending(broker, token);
+    };
     time.now += 5 * second - 1; // the first two are due
-
-    rp_handoff_overdue items[3];
-    std::memset(&items, 0xA5, sizeof items);
-    const rp_handoff_overdue untouched = items[2];
-    Sweep swept = sweep(broker, 3, items, sizeof items[0]);
-    CHECK(swept.count == 2);
-    CHECK(swept.more == 0);
-    CHECK(rp_handoff_token_equal(&items[0].token, &first) == 1);
-    CHECK(std::string(items[0].service_name) == "first");
-    CHECK(items[0].backend_pid == 11);
-    CHECK(rp_handoff_token_equal(&items[1].token, &second_one) == 1);
-    CHECK(std::string(items[1].service_name) == "second");
-    CHECK(items[1].backend_pid == 12);
-    CHECK(std::memcmp(&items[2], &untouched, sizeof untouched) == 0);
-
+    check_next(first, "first", 11);
+    check_next(second_one, "second", 12);
+    CHECK_FALSE(next_overdue(broker));
     ++time.now;
-    swept = sweep(broker, 3, items, sizeof items[0]);
-    CHECK(swept.count == 1);
-    CHECK(rp_handoff_token_equal(&items[0].token, &third) == 1);
-    CHECK(std::string(items[0].service_name) == std::string(255, 'n'));
-    CHECK(items[0].backend_pid == UINT32_MAX);
-    check_ended(broker, first);
-    check_ended(broker, third);
+    check_next(third, std::string(255, 'n'), UINT32_MAX);
+    CHECK_FALSE(next_overdue(broker));
+    CHECK(statistics(broker).pending_tokens == 0);
+    CHECK(statistics(broker).pending_acks == 0);
     CHECK(statistics(broker).overdue == 3);
 }
 
-TEST_CASE("sweep stops at its maximum and says whether there is more") {
+TEST_CASE("nobody has to want what is told of the overdue, and nothing is ended for a struct of no size") {
     FakeTime time;
     const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
-    for (int i = 0; i < 5; ++i) {
-        issue(broker);
-    }
+    issue(broker);
     time.now += 5 * second;
-    const auto expect = [&broker](std::uint32_t max, std::uint32_t count, std::int32_t more) {
-        const Sweep swept = sweep(broker, max);
-        CHECK(swept.count == count);
-        CHECK(swept.more == more);
-    };
-    expect(1, 1, 1);
-    expect(3, 3, 1);
-    expect(1, 1, 0); // exactly what was left
-    expect(1, 0, 0);
-    issue(broker); // not due
-    expect(1, 0, 0);
+    Out<rp_handoff_overdue> out; // its size is garbage
+    CHECK(rp_handoff_broker_next_overdue(broker.get(), out.get()) == RP_HANDOFF_ERR_STRUCT_SIZE);
+    CHECK(out.untouched());
+    CHECK(rp_handoff_broker_next_overdue(broker.get(), nullptr) == 1);
+    CHECK(rp_handoff_broker_next_overdue(broker.get(), nullptr) == 0);
 }
 
-TEST_CASE("a sweep without a maximum takes 1024") {
-    FakeTime time;
-    auto options = sized<rp_handoff_broker_options>();
-    options.max_pending = 1025;
-    const Broker broker = make_broker(time.in(options));
-    for (int i = 0; i < 1025; ++i) {
-        issue(broker);
-    }
-    time.now += 5 * second;
-    Sweep swept = sweep(broker);
-    CHECK(swept.count == 1024);
-    CHECK(swept.more == 1);
-    swept = sweep(broker);
-    CHECK(swept.count == 1);
-    CHECK(swept.more == 0);
-}
-
-TEST_CASE("swept items lie as far apart as the caller says, and nothing between them is touched") {
-    FakeTime time;
-    const Broker broker = make_broker(time.in(sized<rp_handoff_broker_options>()));
-    for (const std::size_t surplus : {1U, 4U, 40U}) {
-        const rp_handoff_token tokens[2] = {issue(broker, "one"), issue(broker, "two")};
-        time.now += 5 * second;
-        const std::size_t stride = sizeof(rp_handoff_overdue) + surplus;
-        Bytes memory(2 * stride, 0xA5);
-        REQUIRE(sweep(broker, 2, reinterpret_cast<rp_handoff_overdue *>(memory.data()), stride).count == 2);
-        for (std::size_t i = 0; i < 2; ++i) {
-            rp_handoff_overdue item;
-            std::memcpy(&item, memory.data() + i * stride, sizeof item);
-            CHECK(rp_handoff_token_equal(&item.token, &tokens[i]) == 1);
-            CHECK(std::string(item.service_name) == (i == 0 ? "one" : "two"));
-            const auto *between = memory.data() + i * stride + sizeof item;
-            CHECK(Bytes(between, between + surplus) == Bytes(surplus, 0xA5));
-        }
-    }
-}
-
-TEST_CASE("a token that another call is executing is in use, and is not swept") {
+TEST_CASE("a token that another call is executing is in use, and is not overdue") {
     Exchange exchange;
     const rp_handoff_token token = issue(exchange.broker);
     const auto accept = exchange.serve;
     exchange.serve = [&] {
         OutStruct<rp_handoff_outcome> outcome;
         const rp_handoff_request request = exchange.request(token);
-        CHECK(rp_handoff_broker_execute(exchange.broker.get(), &request, outcome.get()) == RP_HANDOFF_ERR_TOKEN_IN_USE);
+        CHECK(rp_handoff_broker_execute(exchange.broker.get(), &request, outcome.get(), nullptr) ==
+              RP_HANDOFF_ERR_TOKEN_IN_USE);
         CHECK(outcome.untouched());
         CHECK(acknowledge(exchange.broker, token, exchange.time.now) == RP_HANDOFF_ERR_TOKEN_IN_USE);
         exchange.time.now += 5 * second;
-        const Sweep swept = sweep(exchange.broker);
-        CHECK(swept.count == 0);
-        CHECK(swept.more == 0);
+        CHECK_FALSE(next_overdue(exchange.broker));
         exchange.time.now -= 5 * second;
         accept();
     };
@@ -280,7 +231,7 @@ TEST_CASE("the counters of a broker add up") {
     CHECK(acknowledge(broker, issue(broker), UINT64_MAX) == RP_HANDOFF_ERR_ACK_OVERDUE);
     issue(broker);
     exchange.time.now += 5 * second;
-    CHECK(sweep(broker).count == 1);
+    CHECK(next_overdue(broker));
     execute(broker, request_to_nowhere(issue(broker))); // BROKER
     exchange.serve = [] {};                             // AMBIGUOUS: there is no answer
     exchange.hand_over(issue(broker));

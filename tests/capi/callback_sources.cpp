@@ -18,7 +18,7 @@ TEST_CASE("a clock and a random source that raise have failed") {
     const Broker timeless = make_broker(options);
     const rp_handoff_request request = request_to_nowhere(issue(timeless));
     OutStruct<rp_handoff_outcome> outcome;
-    CHECK(rp_handoff_broker_execute(timeless.get(), &request, outcome.get()) == RP_HANDOFF_ERR_TOKEN_EXPIRED);
+    CHECK(rp_handoff_broker_execute(timeless.get(), &request, outcome.get(), nullptr) == RP_HANDOFF_ERR_TOKEN_EXPIRED);
 
     auto unlucky = sized<rp_handoff_broker_options>();
     unlucky.random = [](void *, std::uint8_t *, std::size_t) -> std::int32_t { throw 1; };
@@ -64,7 +64,7 @@ TEST_CASE("a clock that returns anything but the one number, or fills in nothing
         const Broker broker = make_broker(options);
         const rp_handoff_request request = request_to_nowhere(issue(broker));
         OutStruct<rp_handoff_outcome> outcome;
-        return rp_handoff_broker_execute(broker.get(), &request, outcome.get());
+        return rp_handoff_broker_execute(broker.get(), &request, outcome.get(), nullptr);
     };
     for (const std::int32_t number : garbage) {
         answer = number;
@@ -117,8 +117,8 @@ TEST_CASE("a clock may ask the broker and the backend that ask it") {
         auto of_broker = sized<rp_handoff_broker_statistics>();
         auto of_backend = sized<rp_handoff_backend_statistics>();
         if (broker != nullptr && backend != nullptr) {
-            CHECK(rp_handoff_broker_statistics_get(broker, &of_broker) == RP_HANDOFF_OK);
-            CHECK(rp_handoff_backend_statistics_get(backend, &of_backend) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_broker_get_statistics(broker, &of_broker) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_backend_get_statistics(backend, &of_backend) == RP_HANDOFF_OK);
             ++asked;
         }
         *out = 1000;
@@ -145,11 +145,9 @@ TEST_CASE("a clock may ask the broker and the backend that ask it") {
     CHECK(has_asked());
     const rp_handoff_request request = request_to_nowhere(token);
     auto outcome = sized<rp_handoff_outcome>();
-    CHECK(rp_handoff_broker_execute(broker, &request, &outcome) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_execute(broker, &request, &outcome, nullptr) == RP_HANDOFF_OK);
     CHECK(has_asked());
-    std::uint32_t count = 0;
-    std::int32_t more = 0;
-    CHECK(rp_handoff_broker_sweep(broker, 0, nullptr, 0, &count, &more) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_next_overdue(broker, nullptr) == 0);
     CHECK(has_asked());
     CHECK(rp_handoff_backend_expect(backend, &token) == RP_HANDOFF_OK);
     CHECK(has_asked());

@@ -16,9 +16,9 @@ struct Callbacks {
             result.status = RP_HANDOFF_TRANSPORT_SENT;
             return RP_HANDOFF_CALLBACK_OK;
         };
-    std::function<std::int32_t(const rp_handoff_await &, rp_handoff_await_result &)> await =
-        [](const rp_handoff_await &, rp_handoff_await_result &result) {
-            result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+    std::function<std::int32_t(const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &)> await =
+        [](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) {
+            result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
             result.observed_ns = 0;
             return RP_HANDOFF_CALLBACK_OK;
         };
@@ -30,7 +30,7 @@ struct Callbacks {
         ++callbacks->sends;
         return callbacks->send(*attempt, *result);
     }
-    static std::int32_t call_await(void *self, const rp_handoff_await *await, rp_handoff_await_result *result) {
+    static std::int32_t call_await(void *self, const rp_handoff_ack_wait *await, rp_handoff_ack_wait_result *result) {
         auto *const callbacks = static_cast<Callbacks *>(self);
         ++callbacks->awaits;
         return callbacks->await(*await, *result);
@@ -123,7 +123,7 @@ TEST_CASE("a handoff through callbacks alone is told everything, and completes")
         result.status = RP_HANDOFF_TRANSPORT_SENT;
         return RP_HANDOFF_CALLBACK_OK;
     };
-    called.callbacks.await = [&](const rp_handoff_await &await, rp_handoff_await_result &result) {
+    called.callbacks.await = [&](const rp_handoff_ack_wait &await, rp_handoff_ack_wait_result &result) {
         CHECK(await.struct_size == sizeof await);
         CHECK(await.connection_fd == -1);
         CHECK(rp_handoff_token_equal(await.token, &token) == 1);
@@ -131,7 +131,7 @@ TEST_CASE("a handoff through callbacks alone is told everything, and completes")
         CHECK(await.deadline_ns == deadline);
         CHECK(result.struct_size == sizeof result);
         CHECK(result.status == 0);
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
         result.observed_ns = deadline - 1;
         return RP_HANDOFF_CALLBACK_OK;
     };
@@ -213,9 +213,9 @@ TEST_CASE("a transport that returns anything but the one number failed, whatever
 
 TEST_CASE("a waiter that returns anything but the one number failed, whatever it filled in") {
     for (const std::int32_t answer : garbage) {
-        for (const std::int32_t status : {RP_HANDOFF_AWAIT_ACCEPTED, RP_HANDOFF_AWAIT_REFUSED}) {
+        for (const std::int32_t status : {RP_HANDOFF_ACK_WAIT_ACCEPTED, RP_HANDOFF_ACK_WAIT_REFUSED}) {
             Called called;
-            called.callbacks.await = [&](const rp_handoff_await &, rp_handoff_await_result &result) {
+            called.callbacks.await = [&](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) {
                 result.status = status;
                 result.observed_ns = called.time.now;
                 return answer;
@@ -228,16 +228,16 @@ TEST_CASE("a waiter that returns anything but the one number failed, whatever it
 TEST_CASE("what a waiter reports becomes the outcome") {
     const auto after_await = [](std::int32_t status) {
         Called called;
-        called.callbacks.await = [&](const rp_handoff_await &, rp_handoff_await_result &result) {
+        called.callbacks.await = [&](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) {
             result.status = status;
             result.observed_ns = called.time.now;
             return RP_HANDOFF_CALLBACK_OK;
         };
         return called.hand_over();
     };
-    CHECK(after_await(RP_HANDOFF_AWAIT_ACCEPTED).result == RP_HANDOFF_COMPLETED);
-    check_failed_await(after_await(RP_HANDOFF_AWAIT_REFUSED), RP_HANDOFF_CAUSE_BACKEND_REFUSED);
-    check_failed_await(after_await(RP_HANDOFF_AWAIT_FAILED), RP_HANDOFF_CAUSE_ACK_TIMED_OUT);
+    CHECK(after_await(RP_HANDOFF_ACK_WAIT_ACCEPTED).result == RP_HANDOFF_COMPLETED);
+    check_failed_await(after_await(RP_HANDOFF_ACK_WAIT_REFUSED), RP_HANDOFF_CAUSE_BACKEND_REFUSED);
+    check_failed_await(after_await(RP_HANDOFF_ACK_WAIT_FAILED), RP_HANDOFF_CAUSE_ACK_TIMED_OUT);
     for (const std::int32_t status : {0, -1, 4, INT32_MAX}) {
         check_failed_await(after_await(status), RP_HANDOFF_CAUSE_CALLBACK_FAILED);
     }
@@ -246,8 +246,8 @@ TEST_CASE("what a waiter reports becomes the outcome") {
 TEST_CASE("an acceptance that was observed at the deadline, or of which nobody says when, is late") {
     const auto after_await = [](std::uint64_t observed, bool said) {
         Called called;
-        called.callbacks.await = [&](const rp_handoff_await &await, rp_handoff_await_result &result) {
-            result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+        called.callbacks.await = [&](const rp_handoff_ack_wait &await, rp_handoff_ack_wait_result &result) {
+            result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
             if (said) {
                 result.observed_ns = await.deadline_ns + observed;
             }
@@ -270,8 +270,8 @@ TEST_CASE("an exception ends at the call that ran the callback, and the token wi
     };
     check_failed_transport(called.hand_over());
     Called again;
-    again.callbacks.await = [](const rp_handoff_await &, rp_handoff_await_result &result) -> std::int32_t {
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+    again.callbacks.await = [](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) -> std::int32_t {
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
         throw 42;
     };
     check_failed_await(again.hand_over(), RP_HANDOFF_CAUSE_CALLBACK_FAILED);
@@ -280,7 +280,7 @@ TEST_CASE("an exception ends at the call that ran the callback, and the token wi
 TEST_CASE("the built-in transport tells a waiter of the caller's on which connection the answer comes") {
     Exchange exchange;
     Callbacks callbacks;
-    callbacks.await = [&](const rp_handoff_await &await, rp_handoff_await_result &result) {
+    callbacks.await = [&](const rp_handoff_ack_wait &await, rp_handoff_ack_wait_result &result) {
         CHECK(await.connection_fd == exchange.connection.get());
         exchange.serve();
         const Bytes bytes = read_available(await.connection_fd);
@@ -290,7 +290,7 @@ TEST_CASE("the built-in transport tells a waiter of the caller's on which connec
               RP_HANDOFF_OK);
         CHECK(ack.accepted == 1);
         CHECK(ack.correlation_id == await.correlation_id);
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
         result.observed_ns = exchange.time.now;
         return RP_HANDOFF_CALLBACK_OK;
     };

@@ -87,6 +87,6 @@ TEST_CASE(
         CHECK(got == expected);
     }
     std::uint32_t left = 1;
-    CHECK(rp_handoff_queue_length(queue.get(), &left) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_queue_get_length(queue.get(), &left) == RP_HANDOFF_OK);
     CHECK(left == 0);
 }

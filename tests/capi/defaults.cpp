@@ -11,7 +11,7 @@ std::int32_t broker_status(void (*change)(rp_handoff_broker_options &)) {
     auto options = sized<rp_handoff_broker_options>();
     change(options);
     rp_handoff_broker *broker = nullptr;
-    const std::int32_t status = rp_handoff_broker_create(&options, &broker);
+    const std::int32_t status = rp_handoff_broker_create(&options, &broker, nullptr);
     rp_handoff_broker_destroy(broker);
     return status;
 }
@@ -20,7 +20,7 @@ std::int32_t backend_status(void (*change)(rp_handoff_backend_options &)) {
     auto options = sized<rp_handoff_backend_options>();
     change(options);
     rp_handoff_backend *backend = nullptr;
-    const std::int32_t status = rp_handoff_backend_create(&options, &backend);
+    const std::int32_t status = rp_handoff_backend_create(&options, &backend, nullptr);
     rp_handoff_backend_destroy(backend);
     return status;
 }
@@ -66,9 +66,9 @@ TEST_CASE("a broker's tokens live for 30 s by default") {
     const rp_handoff_request late = request_to_nowhere(issue(broker));
     auto outcome = sized<rp_handoff_outcome>();
     time.now += 30 * second - 1;
-    CHECK(rp_handoff_broker_execute(broker.get(), &first, &outcome) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_execute(broker.get(), &first, &outcome, nullptr) == RP_HANDOFF_OK);
     ++time.now;
-    CHECK(rp_handoff_broker_execute(broker.get(), &late, &outcome) == RP_HANDOFF_ERR_TOKEN_EXPIRED);
+    CHECK(rp_handoff_broker_execute(broker.get(), &late, &outcome, nullptr) == RP_HANDOFF_ERR_TOKEN_EXPIRED);
 }
 
 TEST_CASE("an acknowledgement has 5 s by default") {
@@ -161,7 +161,7 @@ TEST_CASE("an offer has 5 s by default") {
     REQUIRE(rp_handoff_wire_send(peer.connection.get(), client.fd.get(), &byte, 1, &sent) == RP_HANDOFF_OK);
     CHECK_FALSE(take_offer(backend));
     std::uint64_t timeout = 0;
-    REQUIRE(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
     CHECK(timeout == 5 * second);
 }
 
@@ -209,15 +209,15 @@ TEST_CASE("64 user ids can be named, the last of them counts, and 65 are too man
     auto broker_options = sized<rp_handoff_broker_options>();
     auto backend_options = sized<rp_handoff_backend_options>();
     broker_options.peer_uids = backend_options.peer_uids = uids;
-    broker_options.peer_uid_count = backend_options.peer_uid_count = 65;
+    broker_options.peer_uids_length = backend_options.peer_uids_length = 65;
     Out<rp_handoff_broker *> broker;
     Out<rp_handoff_backend *> backend;
-    CHECK(rp_handoff_broker_create(&broker_options, broker.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_backend_create(&backend_options, backend.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_broker_create(&broker_options, broker.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_backend_create(&backend_options, backend.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(broker.untouched());
     CHECK(backend.untouched());
 
-    backend_options.peer_uid_count = broker_options.peer_uid_count = 64;
+    backend_options.peer_uids_length = broker_options.peer_uids_length = 64;
     const Backend allowing = make_backend(backend_options);
     HandBackend peer(broker_options);
     std::fill(std::begin(uids), std::end(uids), geteuid() + 1); // the lists were copied

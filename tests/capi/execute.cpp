@@ -207,7 +207,7 @@ TEST_CASE("whom the peer settings do not allow is sent nothing") {
     const std::uint32_t nobody_here = geteuid() + 1;
     auto options = sized<rp_handoff_broker_options>();
     options.peer_uids = &nobody_here;
-    options.peer_uid_count = 1;
+    options.peer_uids_length = 1;
     HandBackend peer(options);
     rp_handoff_request request = request_over(peer.pair.a.get(), peer.client.fd.get(), issue(peer.broker));
     request.connection_trust = RP_HANDOFF_TRUST_CREDENTIALS;

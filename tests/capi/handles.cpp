@@ -1,5 +1,6 @@
 // What every call that takes a handle does with none and with one of another kind. The names in the table are held against
 // the header by header.py, so that no call is forgotten.
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/sockets.hpp"
 
@@ -8,6 +9,12 @@
 using namespace rp::test;
 
 namespace {
+
+Listener make_listener(const Directory &directory) {
+    rp_handoff_listener *made = nullptr;
+    REQUIRE(rp::test::create_listener((directory / "listener").c_str(), &made) == RP_HANDOFF_OK);
+    return Listener(made);
+}
 
 enum class Kind { broker, backend, offer, queue, front_door, session, listener };
 constexpr Kind all_kinds[] = {Kind::broker,     Kind::backend, Kind::offer,   Kind::queue,
@@ -51,8 +58,8 @@ rp_handoff_subject some_subject() {
     return subject;
 }
 
-rp_handoff_service some_service() {
-    auto service = sized<rp_handoff_service>();
+rp_handoff_front_door_service some_service() {
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     service.backend_endpoint = "/nowhere/socket";
     return service;
@@ -61,23 +68,22 @@ rp_handoff_service some_service() {
 const rp_handoff_submission some_submission = sized<rp_handoff_submission>();
 
 const Call calls[] = {
-    {"rp_handoff_session_open", Kind::broker,
+    {"rp_handoff_session_create_broker", Kind::broker,
      [](void *handle) {
          Out<rp_handoff_session *> out;
          auto options = sized<rp_handoff_session_options>();
          options.socket_path = "/nowhere/socket";
-         const std::int32_t status = rp_handoff_session_open(broker(handle), &options, out.get());
+         const std::int32_t status = rp_handoff_session_create_broker(broker(handle), &options, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
     {"rp_handoff_session_close", Kind::session, [](void *handle) { return rp_handoff_session_close(session(handle)); }},
-    {"rp_handoff_session_fd", Kind::session, [](void *handle) { return rp_handoff_session_fd(session(handle)); }},
-    {"rp_handoff_session_events", Kind::session,
-     [](void *handle) { return rp_handoff_session_events(session(handle)); }},
-    {"rp_handoff_session_timeout", Kind::session,
+    {"rp_handoff_session_get_fd", Kind::session,
+     [](void *handle) { return rp_handoff_session_get_fd(session(handle)); }},
+    {"rp_handoff_session_get_timeout", Kind::session,
      [](void *handle) {
          Out<std::uint64_t> out;
-         const std::int32_t status = rp_handoff_session_timeout(session(handle), out.get());
+         const std::int32_t status = rp_handoff_session_get_timeout(session(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -94,31 +100,32 @@ const Call calls[] = {
      }},
     {"rp_handoff_session_flush", Kind::session, [](void *handle) { return rp_handoff_session_flush(session(handle)); }},
     {"rp_handoff_session_submit", Kind::session,
-     [](void *handle) { return rp_handoff_session_submit(session(handle), &some_submission, 0, 1, nullptr); }},
+     [](void *handle) { return rp_handoff_session_submit(session(handle), &some_submission, 1, nullptr, nullptr); }},
     {"rp_handoff_session_cancel", Kind::session,
      [](void *handle) { return rp_handoff_session_cancel(session(handle), 1); }},
     {"rp_handoff_session_execute", Kind::session,
      [](void *handle) {
          OutStruct<rp_handoff_outcome> out;
-         const std::int32_t status = rp_handoff_session_execute(session(handle), &some_submission, out.get());
+         const std::int32_t status = rp_handoff_session_execute(session(handle), &some_submission, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_session_peer_get", Kind::session,
+    {"rp_handoff_session_get_peer", Kind::session,
      [](void *handle) {
          OutStruct<rp_handoff_session_peer> out;
-         const std::int32_t status = rp_handoff_session_peer_get(session(handle), out.get());
+         const std::int32_t status = rp_handoff_session_get_peer(session(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_session_statistics_get", Kind::session,
+    {"rp_handoff_session_get_statistics", Kind::session,
      [](void *handle) {
          OutStruct<rp_handoff_session_statistics> out;
-         const std::int32_t status = rp_handoff_session_statistics_get(session(handle), out.get());
+         const std::int32_t status = rp_handoff_session_get_statistics(session(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_listener_fd", Kind::listener, [](void *handle) { return rp_handoff_listener_fd(listener(handle)); }},
+    {"rp_handoff_listener_get_fd", Kind::listener,
+     [](void *handle) { return rp_handoff_listener_get_fd(listener(handle)); }},
     {"rp_handoff_listener_accept", Kind::listener,
      [](void *handle) {
          Out<std::int32_t> out;
@@ -137,7 +144,7 @@ const Call calls[] = {
      [](void *handle) {
          OutStruct<rp_handoff_outcome> out;
          const rp_handoff_request request = request_to_nowhere(some_token);
-         const std::int32_t status = rp_handoff_broker_execute(broker(handle), &request, out.get());
+         const std::int32_t status = rp_handoff_broker_execute(broker(handle), &request, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
@@ -150,19 +157,17 @@ const Call calls[] = {
      }},
     {"rp_handoff_broker_revoke", Kind::broker,
      [](void *handle) { return rp_handoff_broker_revoke(broker(handle), &some_token); }},
-    {"rp_handoff_broker_sweep", Kind::broker,
+    {"rp_handoff_broker_next_overdue", Kind::broker,
      [](void *handle) {
-         Out<std::uint32_t> count;
-         Out<std::int32_t> more;
-         const std::int32_t status = rp_handoff_broker_sweep(broker(handle), 0, nullptr, 0, count.get(), more.get());
-         CHECK(count.untouched());
-         CHECK(more.untouched());
+         OutStruct<rp_handoff_overdue> out;
+         const std::int32_t status = rp_handoff_broker_next_overdue(broker(handle), out.get());
+         CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_broker_statistics_get", Kind::broker,
+    {"rp_handoff_broker_get_statistics", Kind::broker,
      [](void *handle) {
          OutStruct<rp_handoff_broker_statistics> out;
-         const std::int32_t status = rp_handoff_broker_statistics_get(broker(handle), out.get());
+         const std::int32_t status = rp_handoff_broker_get_statistics(broker(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -172,7 +177,8 @@ const Call calls[] = {
          Out<std::uint64_t> leaked;
          auto request = sized<rp_handoff_value_request>();
          request.token = some_token;
-         const std::int32_t status = rp_handoff_broker_execute_value(broker(handle), &request, out.get(), leaked.get());
+         const std::int32_t status =
+             rp_handoff_broker_execute_value(broker(handle), &request, out.get(), leaked.get(), nullptr);
          CHECK(out.untouched());
          CHECK(leaked.untouched());
          return status;
@@ -181,49 +187,44 @@ const Call calls[] = {
      [](void *handle) {
          OutStruct<rp_handoff_decision> out;
          const rp_handoff_subject subject = some_subject();
-         const std::int32_t status = rp_handoff_broker_should_attempt(broker(handle), &subject, out.get());
+         const std::int32_t status = rp_handoff_broker_should_attempt(broker(handle), &subject, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_broker_record_failure", Kind::broker,
+    {"rp_handoff_broker_record", Kind::broker,
      [](void *handle) {
          OutStruct<rp_handoff_decision> out;
-         const std::int32_t status = rp_handoff_broker_record_failure(broker(handle), &some_key,
-                                                                      RP_HANDOFF_REASON_PERMISSION_DENIED, out.get());
+         const std::int32_t status = rp_handoff_broker_record(broker(handle), &some_key,
+                                                              RP_HANDOFF_REASON_PERMISSION_DENIED, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_broker_record_success", Kind::broker,
-     [](void *handle) { return rp_handoff_broker_record_success(broker(handle), &some_key); }},
-    {"rp_handoff_broker_failure_count", Kind::broker,
+    {"rp_handoff_broker_get_failure_count", Kind::broker,
      [](void *handle) {
          Out<std::uint32_t> out;
-         const std::int32_t status = rp_handoff_broker_failure_count(broker(handle), &some_key, out.get());
+         const std::int32_t status = rp_handoff_broker_get_failure_count(broker(handle), &some_key, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_broker_accept_failed", Kind::broker,
-     [](void *handle) { return rp_handoff_broker_accept_failed(broker(handle), EMFILE); }},
-    {"rp_handoff_broker_accept_succeeded", Kind::broker,
-     [](void *handle) { return rp_handoff_broker_accept_succeeded(broker(handle)); }},
-    {"rp_handoff_broker_demote", Kind::broker, [](void *handle) { return rp_handoff_broker_demote(broker(handle)); }},
+    {"rp_handoff_broker_note_accept", Kind::broker,
+     [](void *handle) { return rp_handoff_broker_note_accept(broker(handle), EMFILE); }},
     {"rp_handoff_front_door_create", Kind::broker,
      [](void *handle) {
          Out<rp_handoff_front_door *> out;
-         const std::int32_t status = rp_handoff_front_door_create(broker(handle), nullptr, out.get());
+         const std::int32_t status = rp_handoff_front_door_create(broker(handle), nullptr, out.get(), nullptr);
          CHECK(out.untouched());
          return status;
      }},
     {"rp_handoff_front_door_put_service", Kind::front_door,
      [](void *handle) {
-         const rp_handoff_service service = some_service();
-         return rp_handoff_front_door_put_service(front_door(handle), &service);
+         const rp_handoff_front_door_service service = some_service();
+         return rp_handoff_front_door_put_service(front_door(handle), &service, nullptr);
      }},
     {"rp_handoff_front_door_remove_service", Kind::front_door,
      [](void *handle) { return rp_handoff_front_door_remove_service(front_door(handle), "service"); }},
     {"rp_handoff_front_door_serve", Kind::front_door,
      [](void *handle) {
-         OutStruct<rp_handoff_visit> visit;
+         OutStruct<rp_handoff_front_door_visit> visit;
          OutStruct<rp_handoff_outcome> outcome;
          const std::int32_t status = rp_handoff_front_door_serve(front_door(handle), 0, visit.get(), outcome.get());
          CHECK(visit.untouched());
@@ -248,17 +249,20 @@ const Call calls[] = {
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_queue_length", Kind::queue,
+    {"rp_handoff_queue_get_length", Kind::queue,
      [](void *handle) {
          Out<std::uint32_t> out;
-         const std::int32_t status = rp_handoff_queue_length(queue(handle), out.get());
+         const std::int32_t status = rp_handoff_queue_get_length(queue(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_backend_listen", Kind::backend,
-     [](void *handle) { return rp_handoff_backend_listen(backend(handle), "/nowhere/socket"); }},
     {"rp_handoff_backend_add_listener", Kind::backend,
-     [](void *handle) { return rp_handoff_backend_add_listener(backend(handle), 0, RP_HANDOFF_TRUST_CALLER); }},
+     [](void *handle) {
+         const Directory directory;
+         return rp_handoff_backend_add_listener(backend(handle), make_listener(directory).get());
+     }},
+    {"rp_handoff_listener_stop", Kind::listener,
+     [](void *handle) { return rp_handoff_listener_stop(listener(handle)); }},
     {"rp_handoff_backend_add_connection", Kind::backend,
      [](void *handle) { return rp_handoff_backend_add_connection(backend(handle), 0, RP_HANDOFF_TRUST_CALLER); }},
     {"rp_handoff_backend_expect", Kind::backend,
@@ -276,26 +280,27 @@ const Call calls[] = {
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_backend_fd", Kind::backend, [](void *handle) { return rp_handoff_backend_fd(backend(handle)); }},
-    {"rp_handoff_backend_timeout", Kind::backend,
+    {"rp_handoff_backend_get_fd", Kind::backend,
+     [](void *handle) { return rp_handoff_backend_get_fd(backend(handle)); }},
+    {"rp_handoff_backend_get_timeout", Kind::backend,
      [](void *handle) {
          Out<std::uint64_t> out;
-         const std::int32_t status = rp_handoff_backend_timeout(backend(handle), out.get());
+         const std::int32_t status = rp_handoff_backend_get_timeout(backend(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
     {"rp_handoff_backend_stop", Kind::backend, [](void *handle) { return rp_handoff_backend_stop(backend(handle)); }},
-    {"rp_handoff_backend_statistics_get", Kind::backend,
+    {"rp_handoff_backend_get_statistics", Kind::backend,
      [](void *handle) {
          OutStruct<rp_handoff_backend_statistics> out;
-         const std::int32_t status = rp_handoff_backend_statistics_get(backend(handle), out.get());
+         const std::int32_t status = rp_handoff_backend_get_statistics(backend(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
-    {"rp_handoff_offer_info_get", Kind::offer,
+    {"rp_handoff_offer_get_info", Kind::offer,
      [](void *handle) {
          OutStruct<rp_handoff_offer_info> out;
-         const std::int32_t status = rp_handoff_offer_info_get(offer(handle), out.get());
+         const std::int32_t status = rp_handoff_offer_get_info(offer(handle), out.get());
          CHECK(out.untouched());
          return status;
      }},
@@ -315,15 +320,9 @@ Session silent_session(const Broker &broker, SocketPair &pair) {
     auto options = sized<rp_handoff_session_options>();
     options.connection_fd = pair.a.get();
     rp_handoff_session *made = nullptr;
-    REQUIRE(rp_handoff_session_open(broker.get(), &options, &made) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_create_broker(broker.get(), &options, &made, nullptr) == RP_HANDOFF_OK);
     pair.a.release();
     return Session(made);
-}
-
-Listener make_listener(const Directory &directory) {
-    rp_handoff_listener *made = nullptr;
-    REQUIRE(rp_handoff_listener_create((directory / "listener").c_str(), &made) == RP_HANDOFF_OK);
-    return Listener(made);
 }
 
 struct AllKinds {
@@ -378,7 +377,7 @@ TEST_CASE("every call reports a live handle of another kind") {
     CHECK_FALSE(take_offer(handles.backend));
     issue(handles.broker);
     std::uint32_t length = 1;
-    CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_queue_get_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
     CHECK(length == 0);
     CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
 }
@@ -425,7 +424,7 @@ TEST_CASE("destroying a handle of another kind does nothing to it") {
         rp_handoff_listener_destroy(kind != Kind::listener ? listener(handle) : nullptr);
     }
     std::uint32_t length = 1;
-    CHECK(rp_handoff_queue_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_queue_get_length(handles.queue.get(), &length) == RP_HANDOFF_OK);
     CHECK(rp_handoff_front_door_remove_service(handles.front_door.get(), "service") == 0);
     CHECK(info_of(handles.offer).correlation_id == 7);
     CHECK(statistics(handles.backend).unanswered == 1);

@@ -1,4 +1,5 @@
-"""What the public header declares, read without a compiler: the header keeps to a plain style that this can rely on."""
+"""What the public headers declare, read without a compiler: they keep to a plain style that this can rely on."""
+import os
 import re
 
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
@@ -9,10 +10,21 @@ DEFINE = re.compile(r"^#define (RP_HANDOFF_[A-Z0-9_]+) (.+)$", re.M)
 HANDLE = re.compile(r"typedef struct (rp_handoff_\w+) \1;")
 
 
+INCLUDE = re.compile(r'^#include "(rp_handoff_\w+\.h)"\n', re.M)
+INITIALISER = re.compile(r"#define (RP_HANDOFF_\w+_INIT)\b(?:[^\n\\]|\\\n|\\)*")
+
+
+def read(path):
+    """The header's text, with that of the others where it includes them."""
+    def text_of(name):
+        with open(os.path.join(os.path.dirname(path), name), encoding="utf-8") as file:
+            return file.read()
+    return INCLUDE.sub(lambda match: text_of(match.group(1)), text_of(os.path.basename(path)))
+
+
 class Header:
     def __init__(self, path):
-        with open(path, encoding="utf-8") as file:
-            self.text = file.read()
+        self.text = read(path)
         self.code = COMMENT.sub(" ", self.text)
 
     def functions(self):
@@ -31,8 +43,14 @@ class Header:
     def constants(self):
         """Names, of enumerators and of macros that are values."""
         names = [item.split("=")[0].strip() for body in ENUM.findall(self.code) for item in body.split(",")]
-        names += [name for name, value in DEFINE.findall(self.code) if not value.startswith("__attribute__")]
+        names += [name for name, value in DEFINE.findall(self.code)
+                  if not value.startswith("__attribute__") and not name.endswith("_INIT")]
         return [name for name in names if name]
+
+    def initialisers(self):
+        """Name of the macro to the struct that it is for."""
+        return {match.group(1): re.search(r"sizeof\((rp_handoff_\w+)\)", match.group()).group(1)
+                for match in INITIALISER.finditer(self.code)}
 
 
 def member_name(declaration):

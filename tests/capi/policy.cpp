@@ -13,7 +13,7 @@ constexpr std::int32_t failure_reasons[] = {RP_HANDOFF_REASON_PERMISSION_DENIED,
 
 std::int32_t count_status(const Broker &broker, const rp_handoff_backend_key &key) {
     Out<std::uint32_t> out;
-    const std::int32_t status = rp_handoff_broker_failure_count(broker.get(), &key, out.get());
+    const std::int32_t status = rp_handoff_broker_get_failure_count(broker.get(), &key, out.get(), nullptr);
     CHECK(out.untouched() == (status != RP_HANDOFF_OK));
     return status;
 }
@@ -22,14 +22,14 @@ std::int32_t count_status(const Broker &broker, const rp_handoff_backend_key &ke
 
 TEST_CASE("the broker's own guard speaks against an attempt as the caller's word does") {
     Judge judge;
-    REQUIRE(rp_handoff_broker_demote(judge.broker.get()) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_note_accept(judge.broker.get(), EMFILE) == 1);
     CHECK(decide(judge.broker, judge.subject).reason == RP_HANDOFF_REASON_FD_PRESSURE_DISABLED);
     judge.subject.service_enabled = 0;
     CHECK(decide(judge.broker, judge.subject).reason == RP_HANDOFF_REASON_SERVICE_POLICY_DISABLED);
     judge.subject.service_enabled = 1;
     for (int i = 0; i < 3; ++i) {
         CHECK(decide(judge.broker, judge.subject).attempt == 0);
-        CHECK(rp_handoff_broker_accept_succeeded(judge.broker.get()) == (i == 2 ? 1 : 0));
+        CHECK(rp_handoff_broker_note_accept(judge.broker.get(), 0) == (i == 2 ? 0 : 1));
     }
     CHECK(decide(judge.broker, judge.subject).attempt == 1);
 }
@@ -39,7 +39,7 @@ TEST_CASE("a recorded failure answers its own reason, and at the limit still tha
     for (std::uint32_t i = 0; i < 5; ++i) {
         OutStruct<rp_handoff_decision> out;
         const std::int32_t reason = failure_reasons[i % 3];
-        REQUIRE(rp_handoff_broker_record_failure(judge.broker.get(), &judge.key, reason, out.get()) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_broker_record(judge.broker.get(), &judge.key, reason, out.get(), nullptr) == RP_HANDOFF_OK);
         CHECK(out.value.attempt == 0);
         CHECK(out.value.reason == reason);
         CHECK(out.value.retry_after_ns == 0);
@@ -83,20 +83,20 @@ TEST_CASE("a key's instance is one of three, and its texts are bounded UTF-8") {
 
 TEST_CASE("errors of accept are about descriptors or not, and the statistics tell") {
     const Judge judge;
-    CHECK(rp_handoff_broker_accept_failed(judge.broker.get(), ECONNABORTED) == 0);
-    CHECK(rp_handoff_broker_accept_failed(judge.broker.get(), 0) == 0);
+    CHECK(rp_handoff_broker_note_accept(judge.broker.get(), ECONNABORTED) == 0);
+    CHECK(rp_handoff_broker_note_accept(judge.broker.get(), 0) == 0);
     CHECK(statistics(judge.broker).fd_pressure == 0);
     for (const int error : {EMFILE, ENFILE, ETOOMANYREFS}) {
-        CHECK(rp_handoff_broker_accept_failed(judge.broker.get(), error) == 1);
+        CHECK(rp_handoff_broker_note_accept(judge.broker.get(), error) == 1);
         CHECK(statistics(judge.broker).fd_pressure == 1);
         CHECK(statistics(judge.broker).fd_pressure_episodes == 1);
     }
     for (int i = 0; i < 3; ++i) {
-        CHECK(rp_handoff_broker_accept_succeeded(judge.broker.get()) == (i == 2 ? 1 : 0));
+        CHECK(rp_handoff_broker_note_accept(judge.broker.get(), 0) == (i == 2 ? 0 : 1));
     }
-    CHECK(rp_handoff_broker_accept_succeeded(judge.broker.get()) == 0);
+    CHECK(rp_handoff_broker_note_accept(judge.broker.get(), 0) == 0);
     CHECK(statistics(judge.broker).fd_pressure == 0);
-    REQUIRE(rp_handoff_broker_demote(judge.broker.get()) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_note_accept(judge.broker.get(), EMFILE) == 1);
     CHECK(statistics(judge.broker).fd_pressure_episodes == 2);
     CHECK(statistics(judge.broker).fd_pressure_refusals == 0); // of the front door only
 }
@@ -112,20 +112,19 @@ TEST_CASE("calls of the policy need their arguments") {
     const Judge judge;
     rp_handoff_broker *const broker = judge.broker.get();
     OutStruct<rp_handoff_decision> decision;
-    CHECK(rp_handoff_broker_should_attempt(nullptr, &judge.subject, decision.get()) == invalid);
-    CHECK(rp_handoff_broker_record_failure(nullptr, &judge.key, 5, decision.get()) == invalid);
-    CHECK(rp_handoff_broker_record_success(nullptr, &judge.key) == invalid);
+    CHECK(rp_handoff_broker_should_attempt(nullptr, &judge.subject, decision.get(), nullptr) == invalid);
+    CHECK(rp_handoff_broker_record(nullptr, &judge.key, 5, decision.get(), nullptr) == invalid);
+    CHECK(rp_handoff_broker_record(nullptr, &judge.key, RP_HANDOFF_REASON_NONE, nullptr, nullptr) == invalid);
     Out<std::uint32_t> count;
-    CHECK(rp_handoff_broker_failure_count(nullptr, &judge.key, count.get()) == invalid);
-    CHECK(rp_handoff_broker_failure_count(broker, &judge.key, nullptr) == invalid);
-    CHECK(rp_handoff_broker_accept_failed(nullptr, EMFILE) == invalid);
-    CHECK(rp_handoff_broker_accept_succeeded(nullptr) == invalid);
-    CHECK(rp_handoff_broker_demote(nullptr) == invalid);
+    CHECK(rp_handoff_broker_get_failure_count(nullptr, &judge.key, count.get(), nullptr) == invalid);
+    CHECK(rp_handoff_broker_get_failure_count(broker, &judge.key, nullptr, nullptr) == invalid);
+    CHECK(rp_handoff_broker_note_accept(nullptr, EMFILE) == invalid);
+    CHECK(rp_handoff_broker_note_accept(broker, -1) == invalid);
     auto subject = sized<rp_handoff_subject>(); // without a backend
-    CHECK(rp_handoff_broker_should_attempt(broker, &subject, decision.get()) == invalid);
+    CHECK(rp_handoff_broker_should_attempt(broker, &subject, decision.get(), nullptr) == invalid);
     subject.backend = &judge.key;
     subject.reserved = 1;
-    CHECK(rp_handoff_broker_should_attempt(broker, &subject, decision.get()) == RP_HANDOFF_ERR_UNSUPPORTED);
+    CHECK(rp_handoff_broker_should_attempt(broker, &subject, decision.get(), nullptr) == RP_HANDOFF_ERR_UNSUPPORTED);
     CHECK(decision.untouched());
     CHECK(count.untouched());
 }
@@ -137,13 +136,11 @@ TEST_CASE("a handle of another kind is no broker") {
     constexpr std::int32_t wrong = RP_HANDOFF_ERR_WRONG_HANDLE;
     OutStruct<rp_handoff_decision> decision;
     Out<std::uint32_t> count;
-    CHECK(rp_handoff_broker_should_attempt(other, &judge.subject, decision.get()) == wrong);
-    CHECK(rp_handoff_broker_record_failure(other, &judge.key, 5, decision.get()) == wrong);
-    CHECK(rp_handoff_broker_record_success(other, &judge.key) == wrong);
-    CHECK(rp_handoff_broker_failure_count(other, &judge.key, count.get()) == wrong);
-    CHECK(rp_handoff_broker_accept_failed(other, EMFILE) == wrong);
-    CHECK(rp_handoff_broker_accept_succeeded(other) == wrong);
-    CHECK(rp_handoff_broker_demote(other) == wrong);
+    CHECK(rp_handoff_broker_should_attempt(other, &judge.subject, decision.get(), nullptr) == wrong);
+    CHECK(rp_handoff_broker_record(other, &judge.key, 5, decision.get(), nullptr) == wrong);
+    CHECK(rp_handoff_broker_record(other, &judge.key, RP_HANDOFF_REASON_NONE, nullptr, nullptr) == wrong);
+    CHECK(rp_handoff_broker_get_failure_count(other, &judge.key, count.get(), nullptr) == wrong);
+    CHECK(rp_handoff_broker_note_accept(other, EMFILE) == wrong);
     CHECK(decision.untouched());
     CHECK(count.untouched());
 }

@@ -38,9 +38,9 @@ const Ending endings[] = {
     {sending(RP_HANDOFF_TRANSPORT_PARTIAL, EPIPE, 3), RP_HANDOFF_CAUSE_PARTIAL_SEND, true},
     {sending(RP_HANDOFF_TRANSPORT_OFFER_UNDELIVERED), RP_HANDOFF_CAUSE_OFFER_UNDELIVERED, true},
     {sending(0), RP_HANDOFF_CAUSE_CALLBACK_FAILED, true},
-    {awaiting(RP_HANDOFF_AWAIT_REFUSED), RP_HANDOFF_CAUSE_BACKEND_REFUSED, true},
-    {awaiting(RP_HANDOFF_AWAIT_FAILED), RP_HANDOFF_CAUSE_ACK_TIMED_OUT, true},
-    {awaiting(RP_HANDOFF_AWAIT_ACCEPTED, true), RP_HANDOFF_CAUSE_ACK_OVERDUE, true},
+    {awaiting(RP_HANDOFF_ACK_WAIT_REFUSED), RP_HANDOFF_CAUSE_BACKEND_REFUSED, true},
+    {awaiting(RP_HANDOFF_ACK_WAIT_FAILED), RP_HANDOFF_CAUSE_ACK_TIMED_OUT, true},
+    {awaiting(RP_HANDOFF_ACK_WAIT_ACCEPTED, true), RP_HANDOFF_CAUSE_ACK_OVERDUE, true},
     {awaiting(0), RP_HANDOFF_CAUSE_CALLBACK_FAILED, true},
 };
 
@@ -65,7 +65,8 @@ TEST_CASE("an objection is a fallback before anything is sent, its token ends an
         {RP_HANDOFF_REASON_CLIENT_UNSUPPORTED, [](Judge &j) { j.subject.client_supports = 0; }},
         {RP_HANDOFF_REASON_SERVICE_POLICY_DISABLED, [](Judge &j) { j.subject.service_enabled = 0; }},
         {RP_HANDOFF_REASON_FD_PRESSURE_DISABLED, [](Judge &j) { j.subject.fd_pressure = 1; }},
-        {RP_HANDOFF_REASON_FD_PRESSURE_DISABLED, [](Judge &j) { rp_handoff_broker_demote(j.broker.get()); }},
+        {RP_HANDOFF_REASON_FD_PRESSURE_DISABLED,
+         [](Judge &j) { rp_handoff_broker_note_accept(j.broker.get(), EMFILE); }},
         {RP_HANDOFF_REASON_ADOPTED_BACKEND, [](Judge &j) { j.subject.adopted_backend = 1; }},
         {RP_HANDOFF_REASON_FAILED_ATTEMPT_RATE_LIMITED, [](Judge &j) { fail(j.broker, j.key, 3); }},
     };
@@ -132,7 +133,7 @@ TEST_CASE("a completed handoff forgets the failures of its backend") {
 
 TEST_CASE("a backend that keeps failing is left alone until its window ends") {
     Judge judge;
-    Script failing = awaiting(RP_HANDOFF_AWAIT_FAILED);
+    Script failing = awaiting(RP_HANDOFF_ACK_WAIT_FAILED);
     const std::uint64_t start = judge.time.now;
     for (int i = 1; i <= 3; ++i) {
         CHECK(failing.run(judge.broker, &judge.subject).cause == RP_HANDOFF_CAUSE_ACK_TIMED_OUT);
@@ -168,7 +169,7 @@ TEST_CASE("a send that runs out of descriptors begins a time of pressure, with a
             CHECK(next.run(judge.broker, nullptr).result == RP_HANDOFF_COMPLETED); // the policy is left alone
             CHECK(statistics(judge.broker).fd_pressure == 1);                      // only accepts end it
             for (int i = 0; i < 3; ++i) {
-                rp_handoff_broker_accept_succeeded(judge.broker.get());
+                rp_handoff_broker_note_accept(judge.broker.get(), 0);
             }
             CHECK(next.run(judge.broker, &judge.subject).result == RP_HANDOFF_COMPLETED);
         }
@@ -181,7 +182,8 @@ TEST_CASE("errors of the caller are no attempts, and leave the policy alone") {
     Script script;
     OutStruct<rp_handoff_outcome> outcome;
     const rp_handoff_request unknown = script.request(token_of(9), &judge.subject);
-    CHECK(rp_handoff_broker_execute(judge.broker.get(), &unknown, outcome.get()) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
+    CHECK(rp_handoff_broker_execute(judge.broker.get(), &unknown, outcome.get(), nullptr) ==
+          RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
     CHECK(outcome.untouched());
     CHECK(failures(judge.broker, judge.key) == 2);
     CHECK(script.sends == 0);
@@ -202,10 +204,10 @@ TEST_CASE("a subject that is not valid is an error before anything happens, and 
         std::int32_t status;
     };
     for (const Case &c :
-         {Case{&no_backend, invalid}, Case{&newer, RP_HANDOFF_ERR_UNSUPPORTED}, Case{&no_size, invalid}}) {
+         {Case{&no_backend, invalid}, Case{&newer, RP_HANDOFF_ERR_UNSUPPORTED}, Case{&no_size, RP_HANDOFF_ERR_STRUCT_SIZE}}) {
         OutStruct<rp_handoff_outcome> outcome;
         const rp_handoff_request request = script.request(token, c.subject);
-        CHECK(rp_handoff_broker_execute(judge.broker.get(), &request, outcome.get()) == c.status);
+        CHECK(rp_handoff_broker_execute(judge.broker.get(), &request, outcome.get(), nullptr) == c.status);
         CHECK(outcome.untouched());
     }
     CHECK(script.sends == 0);

@@ -48,15 +48,15 @@ struct MemoryScene : Judge {
 } // namespace
 
 TEST_CASE("an execute without memory sends nothing, and its token can be used again") {
-    for (const std::int32_t awaited : {RP_HANDOFF_AWAIT_ACCEPTED, RP_HANDOFF_AWAIT_FAILED}) {
+    for (const std::int32_t awaited : {RP_HANDOFF_ACK_WAIT_ACCEPTED, RP_HANDOFF_ACK_WAIT_FAILED}) {
         const std::size_t failed = for_every_allocation([awaited](std::size_t nth) {
             CAPTURE(nth);
             MemoryScene scene;
             scene.script.awaited = awaited;
             const rp_handoff_request request = scene.script.request(scene.token, &scene.subject);
             OutStruct<rp_handoff_outcome> outcome;
-            const auto [status, happened] =
-                failing(nth, [&] { return rp_handoff_broker_execute(scene.broker.get(), &request, outcome.get()); });
+            const auto [status, happened] = failing(
+                nth, [&] { return rp_handoff_broker_execute(scene.broker.get(), &request, outcome.get(), nullptr); });
             if (status != RP_HANDOFF_OK) {
                 CHECK(status == RP_HANDOFF_ERR_NO_MEMORY);
                 CHECK(happened);
@@ -64,10 +64,10 @@ TEST_CASE("an execute without memory sends nothing, and its token can be used ag
                 CHECK(scene.script.sends == 0);
                 CHECK(failures(scene.broker, scene.key) == 0);
                 CHECK(execute(scene.broker, request).stage ==
-                      (awaited == RP_HANDOFF_AWAIT_ACCEPTED ? RP_HANDOFF_STAGE_NONE : RP_HANDOFF_STAGE_AWAIT_ACK));
+                      (awaited == RP_HANDOFF_ACK_WAIT_ACCEPTED ? RP_HANDOFF_STAGE_NONE : RP_HANDOFF_STAGE_AWAIT_ACK));
             }
             CHECK(scene.script.sends == 1);
-            CHECK(failures(scene.broker, scene.key) == (awaited == RP_HANDOFF_AWAIT_ACCEPTED ? 0 : 1));
+            CHECK(failures(scene.broker, scene.key) == (awaited == RP_HANDOFF_ACK_WAIT_ACCEPTED ? 0 : 1));
             check_no_token_left(scene.broker, scene.token);
             return happened;
         });
@@ -83,8 +83,9 @@ TEST_CASE("an execute_value without memory duplicates nothing, and its token can
         request.token = scene.token;
         request.subject = &scene.subject;
         OutStruct<rp_handoff_outcome> outcome;
-        const auto [status, happened] = failing(
-            nth, [&] { return rp_handoff_broker_execute_value(scene.broker.get(), &request, outcome.get(), nullptr); });
+        const auto [status, happened] = failing(nth, [&] {
+            return rp_handoff_broker_execute_value(scene.broker.get(), &request, outcome.get(), nullptr, nullptr);
+        });
         if (status != RP_HANDOFF_OK) {
             CHECK(status == RP_HANDOFF_ERR_NO_MEMORY);
             CHECK(outcome.untouched());
@@ -102,8 +103,8 @@ TEST_CASE("a failure for which there is no memory is not recorded, and can be re
         MemoryScene scene;
         OutStruct<rp_handoff_decision> decision;
         const auto [status, happened] = failing(nth, [&] {
-            return rp_handoff_broker_record_failure(scene.broker.get(), &scene.key, RP_HANDOFF_REASON_PERMISSION_DENIED,
-                                                    decision.get());
+            return rp_handoff_broker_record(scene.broker.get(), &scene.key, RP_HANDOFF_REASON_PERMISSION_DENIED,
+                                            decision.get(), nullptr);
         });
         CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(decision.untouched() == happened);
@@ -120,13 +121,15 @@ TEST_CASE("a question for which there is no memory changes nothing") {
         MemoryScene scene;
         fail(scene.broker, scene.key, 3);
         OutStruct<rp_handoff_decision> decision;
-        const Answer asked = failing(
-            nth, [&] { return rp_handoff_broker_should_attempt(scene.broker.get(), &scene.subject, decision.get()); });
+        const Answer asked = failing(nth, [&] {
+            return rp_handoff_broker_should_attempt(scene.broker.get(), &scene.subject, decision.get(), nullptr);
+        });
         CHECK(asked.status == (asked.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(decision.untouched() == asked.happened);
         Out<std::uint32_t> count;
-        const Answer counted =
-            failing(nth, [&] { return rp_handoff_broker_failure_count(scene.broker.get(), &scene.key, count.get()); });
+        const Answer counted = failing(nth, [&] {
+            return rp_handoff_broker_get_failure_count(scene.broker.get(), &scene.key, count.get(), nullptr);
+        });
         CHECK(counted.status == (counted.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(count.untouched() == counted.happened);
         CHECK(failures(scene.broker, scene.key) == 3);
@@ -137,7 +140,7 @@ TEST_CASE("a question for which there is no memory changes nothing") {
 TEST_CASE("a queue without memory is not made, and takes no descriptor") {
     for_every_allocation([](std::size_t nth) {
         Out<rp_handoff_queue *> out;
-        const Answer made = failing(nth, [&] { return rp_handoff_queue_create(nullptr, out.get()); });
+        const Answer made = failing(nth, [&] { return rp_handoff_queue_create(nullptr, out.get(), nullptr); });
         CHECK(made.status == (made.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(out.untouched() == made.happened);
         rp_handoff_queue_destroy(made.happened ? nullptr : out.value);

@@ -32,7 +32,7 @@ int park(const Queue &queue) {
 
 std::uint32_t length(const Queue &queue) {
     std::uint32_t out = UINT32_MAX;
-    REQUIRE(rp_handoff_queue_length(queue.get(), &out) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_queue_get_length(queue.get(), &out) == RP_HANDOFF_OK);
     return out;
 }
 
@@ -48,7 +48,7 @@ UniqueFd take(const Queue &queue) {
 
 TEST_CASE("without options a queue runs on the system's clock") {
     rp_handoff_queue *created = nullptr;
-    REQUIRE(rp_handoff_queue_create(nullptr, &created) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_queue_create(nullptr, &created, nullptr) == RP_HANDOFF_OK);
     const Queue queue(created);
     auto options = sized<rp_handoff_queue_options>();
     options.ttl_ns = UINT64_MAX / 2;

@@ -26,6 +26,8 @@ constexpr std::int32_t all_statuses[] = {
     RP_HANDOFF_ERR_LIMIT_SESSION,
     RP_HANDOFF_ERR_LIMIT_DESCRIPTORS,
     RP_HANDOFF_ERR_LIMIT_BYTES,
+    RP_HANDOFF_ERR_STRUCT_SIZE,
+    RP_HANDOFF_ERR_BUSY,
     RP_HANDOFF_ERR_FORKED,
     RP_HANDOFF_ERR_TOKEN_COLLISION,
     RP_HANDOFF_ERR_TOKEN_MISSING,
@@ -40,6 +42,7 @@ constexpr std::int32_t all_statuses[] = {
     RP_HANDOFF_ERR_PATH_IN_USE,
     RP_HANDOFF_ERR_PATH_FOREIGN,
     RP_HANDOFF_ERR_PEER_REJECTED,
+    RP_HANDOFF_ERR_PATH_LOCKED,
     RP_HANDOFF_ERR_FRAME_INCOMPLETE,
     RP_HANDOFF_ERR_FRAME_VERSION,
     RP_HANDOFF_ERR_FRAME_TOO_LARGE,
@@ -104,7 +107,7 @@ TEST_CASE("the platform passes descriptors and says whether in-flight limits app
     auto platform = sized<rp_handoff_platform>();
     platform.descriptor_passing = -1;
     platform.in_flight_exempt = -1;
-    REQUIRE(rp_handoff_platform_get(&platform) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_get_platform(&platform) == RP_HANDOFF_OK);
     CHECK(platform.descriptor_passing == 1);
 #if HAVE_LIBCAP
     CHECK((platform.in_flight_exempt == RP_HANDOFF_EXEMPT_NO || platform.in_flight_exempt == RP_HANDOFF_EXEMPT_YES));

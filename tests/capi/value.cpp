@@ -29,9 +29,9 @@ class ValueScene : public Judge {
 
     rp_handoff_outcome run() {
         auto outcome = sized<rp_handoff_outcome>();
-        REQUIRE(rp_handoff_broker_execute_value(broker.get(), &request, &outcome, &leaked) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_broker_execute_value(broker.get(), &request, &outcome, &leaked, nullptr) == RP_HANDOFF_OK);
         check_no_token_left(broker, token);
-        CHECK(rp_handoff_broker_execute_value(broker.get(), &request, &outcome, nullptr) ==
+        CHECK(rp_handoff_broker_execute_value(broker.get(), &request, &outcome, nullptr, nullptr) ==
               RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
         return outcome;
     }
@@ -183,12 +183,12 @@ TEST_CASE("a value handoff without a timely acceptance leaks the handle") {
         std::int32_t ownership;
     };
     const Case cases[] = {
-        {RP_HANDOFF_AWAIT_FAILED, false, RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_CAUSE_ACK_TIMED_OUT,
+        {RP_HANDOFF_ACK_WAIT_FAILED, false, RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_CAUSE_ACK_TIMED_OUT,
          RP_HANDOFF_OWNER_AMBIGUOUS},
-        {RP_HANDOFF_AWAIT_REFUSED, false, RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_CAUSE_BACKEND_REFUSED,
+        {RP_HANDOFF_ACK_WAIT_REFUSED, false, RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_CAUSE_BACKEND_REFUSED,
          RP_HANDOFF_OWNER_BROKER},
         {0, false, RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_CAUSE_CALLBACK_FAILED, RP_HANDOFF_OWNER_AMBIGUOUS},
-        {RP_HANDOFF_AWAIT_ACCEPTED, true, RP_HANDOFF_STAGE_ACKNOWLEDGE, RP_HANDOFF_CAUSE_ACK_OVERDUE,
+        {RP_HANDOFF_ACK_WAIT_ACCEPTED, true, RP_HANDOFF_STAGE_ACKNOWLEDGE, RP_HANDOFF_CAUSE_ACK_OVERDUE,
          RP_HANDOFF_OWNER_AMBIGUOUS},
     };
     for (const Case &c : cases) {
@@ -216,7 +216,8 @@ TEST_CASE("the policy objects to value handoffs too, and learns from them") {
         scene.token = scene.request.token = issue(scene.broker, "service", 42);
         scene.correlation_id = 0;
     }
-    REQUIRE(rp_handoff_broker_record_success(scene.broker.get(), &scene.key) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_record(scene.broker.get(), &scene.key, RP_HANDOFF_REASON_NONE, nullptr, nullptr) ==
+            RP_HANDOFF_OK);
     scene.when_delivering = Misbehaviour::none;
     fail(scene.broker, scene.key, 2);
     CHECK(scene.run().result == RP_HANDOFF_COMPLETED);
@@ -242,6 +243,7 @@ TEST_CASE("the place for the leaked handle may be NULL") {
     ValueScene scene;
     scene.when_delivering = Misbehaviour::answers_zero;
     auto outcome = sized<rp_handoff_outcome>();
-    CHECK(rp_handoff_broker_execute_value(scene.broker.get(), &scene.request, &outcome, nullptr) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_execute_value(scene.broker.get(), &scene.request, &outcome, nullptr, nullptr) ==
+          RP_HANDOFF_OK);
     CHECK(outcome.stage == RP_HANDOFF_STAGE_DELIVER);
 }

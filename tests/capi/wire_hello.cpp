@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "support/pairs.hpp"
 #include "support/sizes.hpp"
 
 using namespace rp::test;
@@ -24,17 +25,17 @@ rp_handoff_wire_hello sample_hello() {
     hello.client_min_protocol = 1;
     hello.client_max_protocol = 3;
     hello.peer_pid = 4242;
-    hello.service_name = text("build-cache");
-    hello.wanted_version = text("1.2.3");
-    hello.client_version = text("3.0.15");
+    SET_PAIR(hello, service_name, "build-cache");
+    SET_PAIR(hello, wanted_version, "1.2.3");
+    SET_PAIR(hello, client_version, "3.0.15");
     hello.client_capabilities = 0x8000000000000001U;
-    hello.auth_token = text("\x01\xFF"); // bytes need not be UTF-8
-    hello.request_id = text("req-0001");
+    SET_PAIR(hello, auth_token, "\x01\xFF"); // bytes need not be UTF-8
+    SET_PAIR(hello, request_id, "req-0001");
     hello.connection_id = 12;
-    hello.client_lib_name = text("running-process");
-    hello.client_lib_version = text("3.0.15");
-    hello.peer_attestation_nonce = text("\xAA");
-    hello.capability_token = text("\xCC");
+    SET_PAIR(hello, client_lib_name, "running-process");
+    SET_PAIR(hello, client_lib_version, "3.0.15");
+    SET_PAIR(hello, peer_attestation_nonce, "\xAA");
+    SET_PAIR(hello, capability_token, "\xCC");
     hello.client_keepalive_secs = 30;
     return hello;
 }
@@ -45,15 +46,15 @@ rp_handoff_wire_detail details[] = {{text("b"), text("2")}, {text("a"), text("1"
 rp_handoff_wire_reply sample_negotiated() {
     auto reply = sized<rp_handoff_wire_reply>();
     reply.choice = RP_HANDOFF_REPLY_NEGOTIATED;
-    reply.daemon_version = text("3.0.15");
-    reply.backend_pipe = text("/run/backend");
+    SET_PAIR(reply, daemon_version, "3.0.15");
+    SET_PAIR(reply, backend_pipe, "/run/backend");
     reply.server_capabilities = RP_HANDOFF_CAPABILITY_HANDLE_PASSING;
     reply.keepalive_interval_secs = 60;
-    reply.handle_passed_token = text("\xFF\xFE");
+    SET_PAIR(reply, handle_passed_token, "\xFF\xFE");
     reply.connection_id = 99;
     reply.negotiated_protocol = 1;
     reply.warnings = warnings;
-    reply.warning_count = 3;
+    reply.warnings_length = 3;
     return reply;
 }
 
@@ -61,12 +62,12 @@ rp_handoff_wire_reply sample_refused() {
     auto reply = sized<rp_handoff_wire_reply>();
     reply.choice = RP_HANDOFF_REPLY_REFUSED;
     reply.code = RP_HANDOFF_REFUSED_VERSION_BLOCKED;
-    reply.reason = text("version below floor");
+    SET_PAIR(reply, reason, "version below floor");
     reply.daemon_min_protocol = 2;
     reply.daemon_max_protocol = 3;
     reply.retry_after_ms = 1500;
     reply.details = details;
-    reply.detail_count = 2;
+    reply.details_length = 2;
     return reply;
 }
 
@@ -93,7 +94,7 @@ struct Arrays {
         std::memset(&out_details, 0, sizeof out_details);
         reply.warnings = out_warnings;
         reply.details = out_details;
-        reply.warning_capacity = reply.detail_capacity = capacity;
+        reply.warnings_capacity = reply.details_capacity = capacity;
     }
     std::int32_t decode(Bytes bytes) {
         decoded = std::move(bytes); // which the reply points into
@@ -121,17 +122,17 @@ TEST_CASE("a Hello keeps every member") {
     CHECK(hello.client_min_protocol == 1);
     CHECK(hello.client_max_protocol == 3);
     CHECK(hello.peer_pid == 4242);
-    CHECK(view(hello.service_name) == "build-cache");
-    CHECK(view(hello.wanted_version) == "1.2.3");
-    CHECK(view(hello.client_version) == "3.0.15");
+    CHECK(VIEW_PAIR(hello, service_name) == "build-cache");
+    CHECK(VIEW_PAIR(hello, wanted_version) == "1.2.3");
+    CHECK(VIEW_PAIR(hello, client_version) == "3.0.15");
     CHECK(hello.client_capabilities == 0x8000000000000001U);
-    CHECK(view(hello.auth_token) == "\x01\xFF");
-    CHECK(view(hello.request_id) == "req-0001");
+    CHECK(VIEW_PAIR(hello, auth_token) == "\x01\xFF");
+    CHECK(VIEW_PAIR(hello, request_id) == "req-0001");
     CHECK(hello.connection_id == 12);
-    CHECK(view(hello.client_lib_name) == "running-process");
-    CHECK(view(hello.client_lib_version) == "3.0.15");
-    CHECK(view(hello.peer_attestation_nonce) == "\xAA");
-    CHECK(view(hello.capability_token) == "\xCC");
+    CHECK(VIEW_PAIR(hello, client_lib_name) == "running-process");
+    CHECK(VIEW_PAIR(hello, client_lib_version) == "3.0.15");
+    CHECK(VIEW_PAIR(hello, peer_attestation_nonce) == "\xAA");
+    CHECK(VIEW_PAIR(hello, capability_token) == "\xCC");
     CHECK(hello.client_keepalive_secs == 30);
 }
 
@@ -142,18 +143,18 @@ TEST_CASE("a positive reply keeps every member, and its warnings in order") {
     CHECK(out.consumed == bytes.size());
     CHECK(out.request_id == 7);
     CHECK(out.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
-    CHECK(view(out.reply.daemon_version) == "3.0.15");
-    CHECK(view(out.reply.backend_pipe) == "/run/backend");
+    CHECK(VIEW_PAIR(out.reply, daemon_version) == "3.0.15");
+    CHECK(VIEW_PAIR(out.reply, backend_pipe) == "/run/backend");
     CHECK(out.reply.server_capabilities == 1);
     CHECK(out.reply.keepalive_interval_secs == 60);
-    CHECK(view(out.reply.handle_passed_token) == "\xFF\xFE");
+    CHECK(VIEW_PAIR(out.reply, handle_passed_token) == "\xFF\xFE");
     CHECK(out.reply.connection_id == 99);
     CHECK(out.reply.negotiated_protocol == 1);
-    REQUIRE(out.reply.warning_count == 3);
+    REQUIRE(out.reply.warnings_length == 3);
     for (std::size_t i = 0; i < 3; ++i) {
         CHECK(view(out.out_warnings[i]) == view(warnings[i]));
     }
-    CHECK(out.reply.detail_count == 0);
+    CHECK(out.reply.details_length == 0);
 }
 
 TEST_CASE("a refusal keeps every member, and its details by rising key") {
@@ -161,15 +162,15 @@ TEST_CASE("a refusal keeps every member, and its details by rising key") {
     REQUIRE(out.decode(encoded_reply(sample_refused())) == RP_HANDOFF_OK);
     CHECK(out.reply.choice == RP_HANDOFF_REPLY_REFUSED);
     CHECK(out.reply.code == RP_HANDOFF_REFUSED_VERSION_BLOCKED);
-    CHECK(view(out.reply.reason) == "version below floor");
+    CHECK(VIEW_PAIR(out.reply, reason) == "version below floor");
     CHECK(out.reply.daemon_min_protocol == 2);
     CHECK(out.reply.daemon_max_protocol == 3);
     CHECK(out.reply.retry_after_ms == 1500);
-    REQUIRE(out.reply.detail_count == 2);
+    REQUIRE(out.reply.details_length == 2);
     CHECK(view(out.out_details[0].key) == "a");
     CHECK(view(out.out_details[0].value) == "1");
     CHECK(view(out.out_details[1].key) == "b");
-    CHECK(out.reply.warning_count == 0);
+    CHECK(out.reply.warnings_length == 0);
 }
 
 TEST_CASE("of a list that is longer than its array the rest is left out, and counted") {
@@ -180,14 +181,14 @@ TEST_CASE("of a list that is longer than its array the rest is left out, and cou
             out.reply.details = nullptr;
         }
         REQUIRE(out.decode(encoded_reply(sample_negotiated())) == RP_HANDOFF_OK);
-        CHECK(out.reply.warning_count == 3);
-        CHECK(out.reply.warning_capacity == capacity);
+        CHECK(out.reply.warnings_length == 3);
+        CHECK(out.reply.warnings_capacity == capacity);
         CHECK(out.out_warnings[capacity].data == nullptr); // not written beyond
         if (capacity > 0) {
             CHECK(view(out.out_warnings[capacity - 1]) == view(warnings[capacity - 1]));
         }
         REQUIRE(out.decode(encoded_reply(sample_refused())) == RP_HANDOFF_OK);
-        CHECK(out.reply.detail_count == 2);
+        CHECK(out.reply.details_length == 2);
         CHECK(out.out_details[capacity].key.data == nullptr);
     }
 }
@@ -269,23 +270,24 @@ TEST_CASE("texts of a Hello have to be UTF-8 and given, bytes only given") {
         return status;
     };
     using Hello = rp_handoff_wire_hello;
-    rp_handoff_wire_text Hello::*const texts[] = {&Hello::service_name,    &Hello::wanted_version,
-                                                  &Hello::client_version,  &Hello::request_id,
-                                                  &Hello::client_lib_name, &Hello::client_lib_version};
-    rp_handoff_wire_text Hello::*const bytes[] = {&Hello::auth_token, &Hello::peer_attestation_nonce,
-                                                  &Hello::capability_token};
-    for (auto *const members : {&texts[0], &bytes[0]}) {
-        const std::size_t count = members == texts ? std::size(texts) : std::size(bytes);
-        for (std::size_t i = 0; i < count; ++i) {
-            auto hello = sample_hello();
-            hello.*members[i] = text("caf\xE9");
-            CHECK(status_of(hello) == (members == texts ? invalid : RP_HANDOFF_OK));
-            hello.*members[i] = {nullptr, 1};
-            CHECK(status_of(hello) == invalid);
-            hello.*members[i] = {nullptr, 0};
-            CHECK(status_of(hello) == RP_HANDOFF_OK);
-        }
-    }
+    const auto check = [&](auto member, std::size_t Hello::*member_length, std::int32_t without_utf8) {
+        auto hello = sample_hello();
+        set_pair(hello.*member, hello.*member_length, "caf\xE9");
+        CHECK(status_of(hello) == without_utf8);
+        hello.*member = nullptr;
+        CHECK(status_of(hello) == invalid);
+        hello.*member_length = 0;
+        CHECK(status_of(hello) == RP_HANDOFF_OK);
+    };
+    check(&Hello::service_name, &Hello::service_name_length, invalid);
+    check(&Hello::wanted_version, &Hello::wanted_version_length, invalid);
+    check(&Hello::client_version, &Hello::client_version_length, invalid);
+    check(&Hello::request_id, &Hello::request_id_length, invalid);
+    check(&Hello::client_lib_name, &Hello::client_lib_name_length, invalid);
+    check(&Hello::client_lib_version, &Hello::client_lib_version_length, invalid);
+    check(&Hello::auth_token, &Hello::auth_token_length, RP_HANDOFF_OK);
+    check(&Hello::peer_attestation_nonce, &Hello::peer_attestation_nonce_length, RP_HANDOFF_OK);
+    check(&Hello::capability_token, &Hello::capability_token_length, RP_HANDOFF_OK);
     CHECK(rp_handoff_wire_encode_hello(nullptr, 7, nullptr, 0, length.get()) == invalid);
 }
 
@@ -304,14 +306,14 @@ TEST_CASE("a reply is one of two, and its lists are given") {
     CHECK(status_of(reply) == invalid);
     rp_handoff_wire_text bad_warning = text("\xFF");
     reply.warnings = &bad_warning;
-    reply.warning_count = 1;
+    reply.warnings_length = 1;
     CHECK(status_of(reply) == invalid);
     reply = sample_refused();
     reply.details = nullptr;
     CHECK(status_of(reply) == invalid);
     rp_handoff_wire_detail bad_detail = {text("key"), {nullptr, 1}};
     reply.details = &bad_detail;
-    reply.detail_count = 1;
+    reply.details_length = 1;
     CHECK(status_of(reply) == invalid);
     CHECK(rp_handoff_wire_encode_reply(nullptr, 7, nullptr, 0, length.get()) == invalid);
     CHECK(length.untouched());
@@ -337,10 +339,10 @@ TEST_CASE("what is decoded of the first contact needs a place for it") {
     CHECK(decode(reply.data(), nullptr, request_id.get(), consumed.get()) == invalid);
     CHECK(decode(reply.data(), &arrays, nullptr, consumed.get()) == invalid);
     CHECK(decode(reply.data(), &arrays, request_id.get(), nullptr) == invalid);
-    arrays.warning_capacity = 1;
+    arrays.warnings_capacity = 1;
     CHECK(decode(reply.data(), &arrays, request_id.get(), consumed.get()) == invalid);
-    arrays.warning_capacity = 0;
-    arrays.detail_capacity = 1;
+    arrays.warnings_capacity = 0;
+    arrays.details_capacity = 1;
     CHECK(decode(reply.data(), &arrays, request_id.get(), consumed.get()) == invalid);
     CHECK(out.untouched());
     CHECK(request_id.untouched());

@@ -1,5 +1,6 @@
 // A backend of the chaos: its sessions, and its end.
 #include "backend.hpp"
+#include "support/api.hpp"
 
 #include <algorithm>
 #include <sys/resource.h>
@@ -21,12 +22,12 @@ void run_short_of_descriptors(std::uint32_t sessions, Random &random) {
 
 Backend::Backend(const Self &self)
     : self_(self), random_(self.random()), character_(Character::draw(random_)), server_(self, loop_) {
-    const std::int32_t status = rp_handoff_listener_create(socket_of(self, self.life().index).c_str(), &listener_);
+    const std::int32_t status = rp::test::create_listener(socket_of(self, self.life().index).c_str(), &listener_);
     if (status != RP_HANDOFF_OK) {
         self.table.violation("a backend cannot listen: %s, errno %d", rp_handoff_strerror(status), errno);
         std::exit(1);
     }
-    loop_.watch(rp_handoff_listener_fd(listener_), {Kind::listener, 0});
+    loop_.watch(rp_handoff_listener_get_fd(listener_), {Kind::listener, 0});
     self.note_idle();
     if (character_.is_short) {
         run_short_of_descriptors(self.table.brokers, random_);
@@ -48,7 +49,7 @@ void Backend::accept_session() {
     const std::int32_t status = rp_handoff_listener_accept(listener_, 0, &fd);
     if (status != RP_HANDOFF_OK) {
         if (status != RP_HANDOFF_ERR_TIMED_OUT) {
-            loop_.forget(rp_handoff_listener_fd(listener_));
+            loop_.forget(rp_handoff_listener_get_fd(listener_));
             listens_again_ns_ = now_ns() + 5 * millisecond_ns;
         }
         return;
@@ -63,13 +64,13 @@ void Backend::accept_session() {
     options.connection_fd = fd;
     options.max_in_flight = random_.percent(50) ? 256 : random_.between(4, 512);
     Session session;
-    if (rp_handoff_session_receive(&options, &session.handle) != RP_HANDOFF_OK) {
+    if (rp_handoff_session_create_backend(&options, &session.handle, nullptr) != RP_HANDOFF_OK) {
         close(fd);
         return;
     }
     add(self_.life().backend.sessions);
     const std::uint32_t number = ++last_session_;
-    loop_.watch(rp_handoff_session_fd(session.handle), {Kind::session, number});
+    loop_.watch(rp_handoff_session_get_fd(session.handle), {Kind::session, number});
     sessions_.emplace(number, session);
 }
 
@@ -83,12 +84,12 @@ void Backend::handle(Key key, std::uint32_t events) {
 
 // Nothing is called on it in this time, so that no answer leaves.
 void Backend::pause(Session &session, std::uint64_t duration_ns) {
-    loop_.forget(rp_handoff_session_fd(session.handle));
+    loop_.forget(rp_handoff_session_get_fd(session.handle));
     session.paused_until_ns = now_ns() + duration_ns;
 }
 
 void Backend::resume(std::uint32_t number, Session &session) {
-    loop_.watch(rp_handoff_session_fd(session.handle), {Kind::session, number});
+    loop_.watch(rp_handoff_session_get_fd(session.handle), {Kind::session, number});
     session.paused_until_ns = 0;
 }
 
@@ -107,7 +108,7 @@ void Backend::serve_sessions() {
             take_events(at->first, session);
         }
         if (session.is_lost) {
-            loop_.forget(rp_handoff_session_fd(session.handle));
+            loop_.forget(rp_handoff_session_get_fd(session.handle));
             rp_handoff_session_destroy(session.handle);
             at = sessions_.erase(at);
         } else {
@@ -153,7 +154,7 @@ std::uint64_t Backend::next_due_ns() const {
     for (const auto &[number, session] : sessions_) {
         std::uint64_t timeout = RP_HANDOFF_FOREVER;
         if (session.paused_until_ns == 0) {
-            rp_handoff_session_timeout(session.handle, &timeout);
+            rp_handoff_session_get_timeout(session.handle, &timeout);
             due = std::min(due, timeout == RP_HANDOFF_FOREVER ? due : now_ns() + timeout);
         }
     }
@@ -165,7 +166,7 @@ void Backend::run() {
         loop_.wait(next_due_ns(), [this](Key key, std::uint32_t events) { handle(key, events); });
         if (listens_again_ns_ != 0 && listens_again_ns_ <= now_ns()) {
             listens_again_ns_ = 0;
-            loop_.watch(rp_handoff_listener_fd(listener_), {Kind::listener, 0});
+            loop_.watch(rp_handoff_listener_get_fd(listener_), {Kind::listener, 0});
         }
         serve_sessions();
         answer_late();

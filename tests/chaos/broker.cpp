@@ -28,7 +28,7 @@ Broker::Broker(const Self &self, int listener)
     options.struct_size = sizeof options;
     options.max_pending = 8192;
     options.ack_deadline_ns = 1000 * millisecond_ns;
-    if (rp_handoff_broker_create(&options, &broker_) != RP_HANDOFF_OK) {
+    if (rp_handoff_broker_create(&options, &broker_, nullptr) != RP_HANDOFF_OK) {
         self.table.violation("no broker");
         std::exit(1);
     }

@@ -39,10 +39,11 @@ class OldServer {
         options.struct_size = sizeof options;
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
-        require(self_, rp_handoff_broker_create(&limits, &broker_) == RP_HANDOFF_OK, "no broker");
-        require(self_, rp_handoff_session_open(broker_, &options, &session_) == RP_HANDOFF_OK, "no session");
+        require(self_, rp_handoff_broker_create(&limits, &broker_, nullptr) == RP_HANDOFF_OK, "no broker");
+        require(self_, rp_handoff_session_create_broker(broker_, &options, &session_, nullptr) == RP_HANDOFF_OK,
+                "no session");
         session.release();
-        loop_.watch(rp_handoff_session_fd(session_), {Kind::session, 0});
+        loop_.watch(rp_handoff_session_get_fd(session_), {Kind::session, 0});
     }
     OldServer(const OldServer &) = delete;
     OldServer &operator=(const OldServer &) = delete;
@@ -124,8 +125,8 @@ class OldServer {
         if (items.empty()) {
             return 0;
         }
-        const std::int32_t status = rp_handoff_session_submit(session_, items.data(), sizeof items[0],
-                                                              static_cast<std::uint32_t>(items.size()), nullptr);
+        const std::int32_t status = rp_handoff_session_submit(
+            session_, items.data(), static_cast<std::uint32_t>(items.size()), nullptr, nullptr);
         require(self_,
                 status > 0 || status == RP_HANDOFF_ERR_LIMIT_SESSION || status == RP_HANDOFF_ERR_LIMIT ||
                     status == RP_HANDOFF_ERR_LIMIT_DESCRIPTORS || status == RP_HANDOFF_ERR_LIMIT_BYTES,
@@ -172,9 +173,9 @@ class NewServer {
         options.struct_size = sizeof options;
         options.connection_fd = session.get();
         options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
-        require(self_, rp_handoff_session_receive(&options, &session_) == RP_HANDOFF_OK, "no session");
+        require(self_, rp_handoff_session_create_backend(&options, &session_, nullptr) == RP_HANDOFF_OK, "no session");
         session.release();
-        loop_.watch(rp_handoff_session_fd(session_), {Kind::session, 0});
+        loop_.watch(rp_handoff_session_get_fd(session_), {Kind::session, 0});
     }
     NewServer(const NewServer &) = delete;
     NewServer &operator=(const NewServer &) = delete;
@@ -203,7 +204,7 @@ class NewServer {
                 adopt(event.offer);
             } else if (event.kind == RP_HANDOFF_EVENT_CLOSED) {
                 require(self_, event.status == RP_HANDOFF_OK, "the session ended");
-                loop_.forget(rp_handoff_session_fd(session_));
+                loop_.forget(rp_handoff_session_get_fd(session_));
                 is_closed_ = true;
             }
         }
@@ -212,7 +213,7 @@ class NewServer {
     void adopt(rp_handoff_offer *offer) {
         rp_handoff_offer_info info{};
         info.struct_size = sizeof info;
-        rp_handoff_offer_info_get(offer, &info);
+        rp_handoff_offer_get_info(offer, &info);
         State state{};
         require(self_, info.metadata_length == sizeof state, "an offer without its state");
         std::memcpy(&state, info.metadata, sizeof state);

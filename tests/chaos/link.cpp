@@ -44,12 +44,12 @@ void Link::open(rp_handoff_broker *broker, Random &random, Loop &loop) {
         options.socket_path = path.c_str();
     }
     rp_handoff_session *session = nullptr;
-    const std::int32_t status = rp_handoff_session_open(broker, &options, &session);
+    const std::int32_t status = rp_handoff_session_create_broker(broker, &options, &session, nullptr);
     if (status == RP_HANDOFF_OK) {
         session_ = session;
         submitted_ = events_ = to_backend_ = 0;
         add(self_->life().broker.sessions);
-        loop.watch(rp_handoff_session_fd(session_), {Kind::session, index_});
+        loop.watch(rp_handoff_session_get_fd(session_), {Kind::session, index_});
         return;
     }
     if (options.socket_path == nullptr) {
@@ -70,7 +70,7 @@ void Link::process() {
 void Link::on_opened() {
     rp_handoff_session_peer peer{};
     peer.struct_size = sizeof peer;
-    const std::int32_t status = rp_handoff_session_peer_get(session_, &peer);
+    const std::int32_t status = rp_handoff_session_get_peer(session_, &peer);
     peer_ = status == RP_HANDOFF_OK ? self_->table.life_of(peer.pid, Role::backend) : 0;
     if (peer_ == 0 || self_->table.life(peer_).index != index_) {
         self_->table.violation("a session with backend %u is with process %u", index_, peer.pid);
@@ -97,13 +97,13 @@ bool Link::next_event(rp_handoff_event &event, rp_handoff_outcome &outcome) {
 bool Link::is_at_rest() const {
     rp_handoff_session_statistics counts{};
     counts.struct_size = sizeof counts;
-    return is_open() && rp_handoff_session_statistics_get(session_, &counts) == RP_HANDOFF_OK && counts.in_flight == 0;
+    return is_open() && rp_handoff_session_get_statistics(session_, &counts) == RP_HANDOFF_OK && counts.in_flight == 0;
 }
 
 void Link::check_counters() const {
     rp_handoff_session_statistics counts{};
     counts.struct_size = sizeof counts;
-    rp_handoff_session_statistics_get(session_, &counts);
+    rp_handoff_session_get_statistics(session_, &counts);
     if (counts.submitted != submitted_ || counts.completed != to_backend_ ||
         counts.fallbacks != events_ - to_backend_ || submitted_ != events_) {
         self_->table.violation(
@@ -119,7 +119,7 @@ void Link::end(Loop &loop, bool at_once) {
     if (!at_once) {
         check_counters();
     }
-    loop.forget(rp_handoff_session_fd(session_));
+    loop.forget(rp_handoff_session_get_fd(session_));
     rp_handoff_session_destroy(session_);
     session_ = nullptr;
     peer_ = 0;
@@ -131,7 +131,7 @@ std::uint64_t Link::due_ns() const {
     if (session_ == nullptr) {
         return next_dial_ns_;
     }
-    rp_handoff_session_timeout(session_, &timeout);
+    rp_handoff_session_get_timeout(session_, &timeout);
     return timeout == RP_HANDOFF_FOREVER ? timeout : now_ns() + timeout;
 }
 

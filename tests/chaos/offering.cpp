@@ -96,8 +96,8 @@ std::size_t Broker::offer_batch(Link &link, const std::uint32_t *serials, std::s
         self_.table.attempt(arrivals_.at(serials[i]).attempt).offered |= 1u << link.index();
     }
     std::vector<std::uint64_t> ids(count);
-    const std::int32_t status = rp_handoff_session_submit(link.session(), items.data(), sizeof items[0],
-                                                          static_cast<std::uint32_t>(count), ids.data());
+    const std::int32_t status =
+        rp_handoff_session_submit(link.session(), items.data(), static_cast<std::uint32_t>(count), ids.data(), nullptr);
     if (status <= 0) {
         check_refused_submit(status);
     }

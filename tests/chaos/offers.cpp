@@ -30,7 +30,7 @@ void Backend::on_offer(std::uint32_t number, Session &session, rp_handoff_offer 
     ++session.offers;
     rp_handoff_offer_info info{};
     info.struct_size = sizeof info;
-    rp_handoff_offer_info_get(offer, &info);
+    rp_handoff_offer_get_info(offer, &info);
     const std::uint32_t attempt = read_tag(info);
     if (attempt == 0) {
         self_.table.violation("an offer came to life %u in a state in which no broker sent it", self_.number);
@@ -93,7 +93,7 @@ void Backend::adopt(std::uint32_t number, rp_handoff_offer *offer, std::uint32_t
 void Backend::serve(const rp_handoff_offer *offer, UniqueFd fd, std::uint32_t attempt) {
     rp_handoff_offer_info info{};
     info.struct_size = sizeof info;
-    rp_handoff_offer_info_get(offer, &info);
+    rp_handoff_offer_get_info(offer, &info);
     server_.adopt(std::move(fd), attempt, {info.early, info.early_length}, {info.unwritten, info.unwritten_length});
 }
 
@@ -141,7 +141,7 @@ void Backend::answer_late() {
 void Backend::check_counters(const Session &session) const {
     rp_handoff_session_statistics counts{};
     counts.struct_size = sizeof counts;
-    rp_handoff_session_statistics_get(session.handle, &counts);
+    rp_handoff_session_get_statistics(session.handle, &counts);
     if (counts.accepted != session.adopted || counts.offers < session.offers ||
         counts.offers != counts.accepted + counts.refused + counts.lost + counts.in_flight) {
         self_.table.violation(

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <sys/resource.h>
 
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/sockets.hpp"
 
@@ -34,7 +35,7 @@ inline void serve_session(const Wire &wire, const Session &session) {
         }
     }
     auto counts = sized<rp_handoff_session_statistics>();
-    must(rp_handoff_session_statistics_get(session.get(), &counts) == RP_HANDOFF_OK);
+    must(rp_handoff_session_get_statistics(session.get(), &counts) == RP_HANDOFF_OK);
     must(counts.in_flight == 0);
     must(counts.offers == counts.accepted + counts.refused + counts.lost);
     wire.say(counts.lost > 0 ? 'l' : 'n');
@@ -43,14 +44,14 @@ inline void serve_session(const Wire &wire, const Session &session) {
 // The body of a backend's process: says 'r' when it can be reached, and serves one session.
 inline void run_session_backend(const Wire &wire, const std::string &path) {
     rp_handoff_listener *made = nullptr;
-    must(rp_handoff_listener_create(path.c_str(), &made) == RP_HANDOFF_OK);
+    must(rp::test::create_listener(path.c_str(), &made) == RP_HANDOFF_OK);
     const Listener listener(made);
     wire.say('r');
     auto options = sized<rp_handoff_session_options>();
     must(rp_handoff_listener_accept(listener.get(), RP_HANDOFF_FOREVER, &options.connection_fd) == RP_HANDOFF_OK);
     options.max_in_flight = RP_HANDOFF_IN_FLIGHT_MAX;
     rp_handoff_session *session = nullptr;
-    must(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_OK);
+    must(rp_handoff_session_create_backend(&options, &session, nullptr) == RP_HANDOFF_OK);
     serve_session(wire, Session(session));
 }
 
@@ -78,7 +79,7 @@ inline Session open_session(const Broker &broker, const std::string &path, std::
     options.socket_path = path.c_str();
     options.max_in_flight = max_in_flight;
     rp_handoff_session *made = nullptr;
-    must(rp_handoff_session_open(broker.get(), &options, &made) == RP_HANDOFF_OK);
+    must(rp_handoff_session_create_broker(broker.get(), &options, &made, nullptr) == RP_HANDOFF_OK);
     Session session(made);
     must(Happening(session).event.kind == RP_HANDOFF_EVENT_OPENED);
     return session;
@@ -89,7 +90,7 @@ inline std::int32_t submit(const Session &session, UniqueFd &fd, std::uint64_t t
     auto item = sized<rp_handoff_submission>();
     item.fd = fd.get();
     item.timeout_ns = timeout_ns;
-    const std::int32_t status = rp_handoff_session_submit(session.get(), &item, sizeof item, 1, nullptr);
+    const std::int32_t status = rp_handoff_session_submit(session.get(), &item, 1, nullptr, nullptr);
     if (status == 1) {
         fd.release();
     }

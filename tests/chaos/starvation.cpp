@@ -26,7 +26,7 @@ void become_short() {
     become(user_of_case());
     allow(few);
     auto platform = sized<rp_handoff_platform>();
-    must(rp_handoff_platform_get(&platform) == RP_HANDOFF_OK);
+    must(rp_handoff_get_platform(&platform) == RP_HANDOFF_OK);
     must(platform.in_flight_exempt != RP_HANDOFF_EXEMPT_YES);
 }
 

@@ -95,8 +95,18 @@ struct HelloCalls {
         return rp_handoff_wire_encode_hello(&in, frame_request_id, out, capacity, length);
     }
     static std::vector<rp_handoff_wire_text> texts(const Message &m) {
-        return {m.service_name,    m.wanted_version,     m.client_version,         m.auth_token,      m.request_id,
-                m.client_lib_name, m.client_lib_version, m.peer_attestation_nonce, m.capability_token};
+        const auto bytes = [](const std::uint8_t *data, std::size_t length) {
+            return rp_handoff_wire_text{reinterpret_cast<const char *>(data), length};
+        };
+        return {{m.service_name, m.service_name_length},
+                {m.wanted_version, m.wanted_version_length},
+                {m.client_version, m.client_version_length},
+                bytes(m.auth_token, m.auth_token_length),
+                {m.request_id, m.request_id_length},
+                {m.client_lib_name, m.client_lib_name_length},
+                {m.client_lib_version, m.client_lib_version_length},
+                bytes(m.peer_attestation_nonce, m.peer_attestation_nonce_length),
+                bytes(m.capability_token, m.capability_token_length)};
     }
     static std::vector<std::string> contents(const Message &m) {
         std::vector<std::string> found;
@@ -158,9 +168,12 @@ void check_encoding(const Calls &calls, const typename Calls::Message &message) 
     CHECK(Calls::numbers(again) == Calls::numbers(message));
 }
 
+bool is_inside(const void *data, std::size_t length, const Bytes &in) {
+    const auto *start = static_cast<const std::uint8_t *>(data);
+    return length == 0 || (start >= in.data() && start + length <= in.data() + in.size());
+}
 bool is_inside(const rp_handoff_wire_text &text, const Bytes &in) {
-    const auto *start = reinterpret_cast<const std::uint8_t *>(text.data);
-    return text.length == 0 || (start >= in.data() && start + text.length <= in.data() + in.size());
+    return is_inside(text.data, text.length, in);
 }
 
 // A reply has lists, in arrays of the caller's: no more is written than there is room for, and all of it is inside.
@@ -170,9 +183,9 @@ std::int32_t check_reply(const Bytes &in) {
     rp_handoff_wire_reply reply{};
     reply.struct_size = sizeof reply;
     reply.warnings = warnings;
-    reply.warning_capacity = 2;
+    reply.warnings_capacity = 2;
     reply.details = details;
-    reply.detail_capacity = 2;
+    reply.details_capacity = 2;
     std::uint64_t request_id = 0;
     std::size_t consumed = 0;
     const std::int32_t status = rp_handoff_wire_decode_reply(in.data(), in.size(), &reply, &request_id, &consumed);
@@ -183,8 +196,10 @@ std::int32_t check_reply(const Bytes &in) {
     }
     CHECK(consumed >= RP_HANDOFF_FRAME_HEADER_SIZE && consumed <= in.size());
     CHECK(reply.choice >= 0 && reply.choice <= RP_HANDOFF_REPLY_REFUSED);
-    CHECK(is_inside(reply.daemon_version, in) && is_inside(reply.backend_pipe, in) && is_inside(reply.reason, in) &&
-          is_inside(reply.handle_passed_token, in));
+    CHECK(is_inside(reply.daemon_version, reply.daemon_version_length, in));
+    CHECK(is_inside(reply.backend_pipe, reply.backend_pipe_length, in));
+    CHECK(is_inside(reply.reason, reply.reason_length, in));
+    CHECK(is_inside(reply.handle_passed_token, reply.handle_passed_token_length, in));
     for (std::size_t i = 0; i < 2; ++i) {
         CHECK(is_inside(warnings[i], in) && is_inside(details[i].key, in) && is_inside(details[i].value, in));
     }

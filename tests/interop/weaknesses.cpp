@@ -4,6 +4,7 @@
 #include <array>
 #include <thread>
 
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
 #include "support/process.hpp"
 #include "support/server.hpp"
@@ -39,14 +40,15 @@ rp_handoff_outcome fail_once(const Broker &broker, const rp_handoff_subject &sub
 
 rp_handoff_decision decide(const Broker &broker, const rp_handoff_subject &subject) {
     auto decision = sized<rp_handoff_decision>();
-    REQUIRE(rp_handoff_broker_should_attempt(broker.get(), &subject, &decision) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_should_attempt(broker.get(), &subject, &decision, nullptr) == RP_HANDOFF_OK);
     return decision;
 }
 
 Bytes encoded_hello(std::uint64_t request_id = 1) {
     auto hello = sized<rp_handoff_wire_hello>();
     hello.client_min_protocol = hello.client_max_protocol = 1;
-    hello.service_name = {"service", 7};
+    hello.service_name = "service";
+    hello.service_name_length = 7;
     hello.client_capabilities = RP_HANDOFF_CAPABILITY_HANDLE_PASSING;
     Bytes bytes(512);
     std::size_t length = 0;
@@ -60,20 +62,20 @@ struct Door {
     explicit Door(const rp_handoff_broker_options &options = sized<rp_handoff_broker_options>())
         : broker(make_broker(options)) {
         rp_handoff_front_door *door = nullptr;
-        REQUIRE(rp_handoff_front_door_create(broker.get(), nullptr, &door) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_create(broker.get(), nullptr, &door, nullptr) == RP_HANDOFF_OK);
         front_door.reset(door);
     }
 
     void put_service(const char *handoff_endpoint) const {
-        auto service = sized<rp_handoff_service>();
+        auto service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.backend_endpoint = "/nowhere/backend";
         service.handoff_endpoint = handoff_endpoint;
-        REQUIRE(rp_handoff_front_door_put_service(front_door.get(), &service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(front_door.get(), &service, nullptr) == RP_HANDOFF_OK);
     }
 
-    rp_handoff_visit serve(int client, rp_handoff_outcome *outcome = nullptr) const {
-        auto visit = sized<rp_handoff_visit>();
+    rp_handoff_front_door_visit serve(int client, rp_handoff_outcome *outcome = nullptr) const {
+        auto visit = sized<rp_handoff_front_door_visit>();
         REQUIRE(rp_handoff_front_door_serve(front_door.get(), client, &visit, outcome) == RP_HANDOFF_OK);
         return visit;
     }
@@ -95,9 +97,11 @@ Bytes negotiated(const rp_handoff_token &token, const std::string &endpoint) {
     reply.choice = RP_HANDOFF_REPLY_NEGOTIATED;
     reply.negotiated_protocol = 1;
     reply.connection_id = 5;
-    reply.backend_pipe = {endpoint.data(), endpoint.size()};
+    reply.backend_pipe = endpoint.data();
+    reply.backend_pipe_length = endpoint.size();
     reply.server_capabilities = RP_HANDOFF_CAPABILITY_HANDLE_PASSING;
-    reply.handle_passed_token = {reinterpret_cast<const char *>(token.bytes), sizeof token.bytes};
+    reply.handle_passed_token = token.bytes;
+    reply.handle_passed_token_length = sizeof token.bytes;
     Bytes bytes(1024);
     std::size_t length = 0;
     REQUIRE(rp_handoff_wire_encode_reply(&reply, 1, bytes.data(), bytes.size(), &length) == RP_HANDOFF_OK);
@@ -120,7 +124,7 @@ std::int32_t route_after(const rp_handoff_token &token, const Bytes &after) {
     request.service_name = "service";
     request.adopt = 1;
     auto connection = sized<rp_handoff_client_connection>();
-    const std::int32_t status = rp_handoff_client_connect(&request, &connection);
+    const std::int32_t status = rp_handoff_client_connect(&request, &connection, nullptr);
     answering.join();
     REQUIRE(status == RP_HANDOFF_OK);
     const UniqueFd fd(connection.fd);
@@ -167,11 +171,11 @@ TEST_CASE("W10: after eight handoffs that failed no ninth is attempted until the
 TEST_CASE("W10: a front door attempts no handoff that the broker's policy objects to, and issues no token") {
     Door door;
     door.put_service("/nowhere/handoff");
-    REQUIRE(rp_handoff_broker_demote(door.broker.get()) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_note_accept(door.broker.get(), EMFILE) == 1);
     const SocketPair pair;
     write_all(pair.b.get(), encoded_hello());
-    const rp_handoff_visit visit = door.serve(pair.a.get());
-    CHECK(visit.result == RP_HANDOFF_VISIT_REFUSED);
+    const rp_handoff_front_door_visit visit = door.serve(pair.a.get());
+    CHECK(visit.result == RP_HANDOFF_FRONT_DOOR_REFUSED);
     CHECK(visit.code == RP_HANDOFF_REFUSED_FD_PRESSURE);
     CHECK(visit.attempted == 0);
     CHECK(statistics(door.broker).issued == 0);
@@ -185,7 +189,7 @@ TEST_CASE("W14: the failures of as many backends as max_backends are remembered,
     for (std::uint32_t i = 0; i < 6; ++i) {
         const std::string name = "service " + std::to_string(i);
         const auto key = key_of(name.c_str());
-        REQUIRE(rp_handoff_broker_record_failure(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr) ==
+        REQUIRE(rp_handoff_broker_record(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr, nullptr) ==
                 RP_HANDOFF_OK);
         CHECK(statistics(broker).backends_with_failures == std::min(i + 1, 4U));
     }
@@ -197,7 +201,7 @@ TEST_CASE("W14: the failures of a backend whose window has ended take no room fr
     const auto idle = key_of("idle");
     const auto busy = key_of("busy");
     const auto fail = [&](const rp_handoff_backend_key &key) {
-        REQUIRE(rp_handoff_broker_record_failure(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr) ==
+        REQUIRE(rp_handoff_broker_record(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr, nullptr) ==
                 RP_HANDOFF_OK);
     };
     fail(idle);
@@ -213,12 +217,12 @@ TEST_CASE("W17: a Hello is as long as its cap at most, and what claims to be lon
     for (const std::size_t length : {cap - 1, cap}) {
         const SocketPair pair;
         write_all(pair.b.get(), padded_to(encoded_hello(), length));
-        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_VISIT_RECONNECT);
+        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     }
     const SocketPair pair;
     write_all(pair.b.get(), {1, 1, 0, 1, 0}); // a header, and no body: 65537
-    const rp_handoff_visit visit = door.serve(pair.a.get());
-    CHECK(visit.result == RP_HANDOFF_VISIT_DROPPED);
+    const rp_handoff_front_door_visit visit = door.serve(pair.a.get());
+    CHECK(visit.result == RP_HANDOFF_FRONT_DOOR_DROPPED);
     CHECK(visit.status == RP_HANDOFF_ERR_FRAME_TOO_LARGE);
 }
 
@@ -226,7 +230,7 @@ TEST_CASE("W19: a visit leaves the flags of the client's connection as they were
     const Directory directory;
     const Server server;
     const std::string handoff = directory / "handoff";
-    REQUIRE(rp_handoff_backend_listen(server.backend.get(), handoff.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(server.backend.get(), handoff.c_str()) == RP_HANDOFF_OK);
     Door door;
     door.put_service(handoff.c_str());
     for (const int nonblocking : {0, O_NONBLOCK}) {
@@ -234,7 +238,7 @@ TEST_CASE("W19: a visit leaves the flags of the client's connection as they were
         REQUIRE(fcntl(pair.a.get(), F_SETFL, nonblocking) == 0);
         const Flags before(pair.a.get());
         write_all(pair.b.get(), encoded_hello());
-        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_VISIT_HANDED_OFF);
+        CHECK(door.serve(pair.a.get()).result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
         CHECK(Flags(pair.a.get()) == before);
     }
 }

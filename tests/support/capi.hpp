@@ -136,25 +136,25 @@ inline rp_handoff_token token_of(std::uint8_t byte) noexcept {
 
 inline Broker make_broker(const rp_handoff_broker_options &options = sized<rp_handoff_broker_options>()) {
     rp_handoff_broker *broker = nullptr;
-    REQUIRE(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_create(&options, &broker, nullptr) == RP_HANDOFF_OK);
     return Broker(broker);
 }
 
 inline Backend make_backend(const rp_handoff_backend_options &options = sized<rp_handoff_backend_options>()) {
     rp_handoff_backend *backend = nullptr;
-    REQUIRE(rp_handoff_backend_create(&options, &backend) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_backend_create(&options, &backend, nullptr) == RP_HANDOFF_OK);
     return Backend(backend);
 }
 
 inline Queue make_queue(const rp_handoff_queue_options &options = sized<rp_handoff_queue_options>()) {
     rp_handoff_queue *queue = nullptr;
-    REQUIRE(rp_handoff_queue_create(&options, &queue) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_queue_create(&options, &queue, nullptr) == RP_HANDOFF_OK);
     return Queue(queue);
 }
 
 inline FrontDoor make_front_door(const Broker &broker) {
     rp_handoff_front_door *front_door = nullptr;
-    REQUIRE(rp_handoff_front_door_create(broker.get(), nullptr, &front_door) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_front_door_create(broker.get(), nullptr, &front_door, nullptr) == RP_HANDOFF_OK);
     return FrontDoor(front_door);
 }
 
@@ -166,20 +166,20 @@ inline rp_handoff_token issue(const Broker &broker, const char *service_name = "
 
 inline rp_handoff_broker_statistics statistics(const Broker &broker) {
     auto out = sized<rp_handoff_broker_statistics>();
-    REQUIRE(rp_handoff_broker_statistics_get(broker.get(), &out) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_get_statistics(broker.get(), &out) == RP_HANDOFF_OK);
     return out;
 }
 
 inline rp_handoff_backend_statistics statistics(const Backend &backend) {
     auto out = sized<rp_handoff_backend_statistics>();
-    REQUIRE(rp_handoff_backend_statistics_get(backend.get(), &out) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_backend_get_statistics(backend.get(), &out) == RP_HANDOFF_OK);
     return out;
 }
 
 // The next offer that is there already, or none: as an event loop does it, for so long as there is something to do.
 inline Offer take_offer(const Backend &backend) {
     rp_handoff_offer *offer = nullptr;
-    pollfd target{rp_handoff_backend_fd(backend.get()), POLLIN, 0};
+    pollfd target{rp_handoff_backend_get_fd(backend.get()), POLLIN, 0};
     do {
         const std::int32_t status = rp_handoff_backend_next_offer(backend.get(), 0, &offer);
         REQUIRE((status == RP_HANDOFF_OK || status == RP_HANDOFF_ERR_TIMED_OUT));
@@ -189,7 +189,7 @@ inline Offer take_offer(const Backend &backend) {
 
 inline rp_handoff_offer_info info_of(const Offer &offer) {
     auto info = sized<rp_handoff_offer_info>();
-    REQUIRE(rp_handoff_offer_info_get(offer.get(), &info) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_offer_get_info(offer.get(), &info) == RP_HANDOFF_OK);
     return info;
 }
 

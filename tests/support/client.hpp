@@ -12,12 +12,13 @@ inline rp_handoff_wire_reply negotiated(std::string_view endpoint, const rp_hand
     auto reply = sized<rp_handoff_wire_reply>();
     reply.choice = RP_HANDOFF_REPLY_NEGOTIATED;
     reply.negotiated_protocol = 1;
-    reply.daemon_version = text("2.1");
-    reply.backend_pipe = text(endpoint);
+    SET_PAIR(reply, daemon_version, "2.1");
+    SET_PAIR(reply, backend_pipe, endpoint);
     reply.server_capabilities = 0xF0 | handle_passing;
     reply.keepalive_interval_secs = 60;
     reply.connection_id = 77;
-    reply.handle_passed_token = {reinterpret_cast<const char *>(token.bytes), sizeof token.bytes};
+    reply.handle_passed_token = token.bytes;
+    reply.handle_passed_token_length = sizeof token.bytes;
     return reply;
 }
 
@@ -41,7 +42,7 @@ class ClientScene {
 
     std::int32_t connect() {
         OutStruct<rp_handoff_client_connection> out;
-        const std::int32_t status = rp_handoff_client_connect(&request, out.get());
+        const std::int32_t status = rp_handoff_client_connect(&request, out.get(), nullptr);
         CHECK(out.untouched() == (status != RP_HANDOFF_OK));
         if (status == RP_HANDOFF_OK) {
             got = out.value;

@@ -1,7 +1,9 @@
 // A front door with a backend behind it and clients that speak by hand, all in one process and on one clock.
 #pragma once
 
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
+#include "support/pairs.hpp"
 
 namespace rp::test {
 
@@ -24,7 +26,7 @@ inline rp_handoff_wire_hello hello_of(std::string_view service = "service") {
     auto hello = sized<rp_handoff_wire_hello>();
     hello.client_min_protocol = 1;
     hello.client_max_protocol = 1;
-    hello.service_name = text(service);
+    SET_PAIR(hello, service_name, service);
     hello.client_capabilities = handle_passing;
     hello.peer_pid = static_cast<std::uint32_t>(getpid());
     return hello;
@@ -58,8 +60,8 @@ struct Reply {
     bool offers_handoff() const { return (reply.server_capabilities & handle_passing) != 0; }
     rp_handoff_token token() const {
         rp_handoff_token token{};
-        const auto *data = reinterpret_cast<const std::uint8_t *>(reply.handle_passed_token.data);
-        REQUIRE(rp_handoff_token_from_bytes(data, reply.handle_passed_token.length, &token) == RP_HANDOFF_OK);
+        REQUIRE(reply.handle_passed_token_length == sizeof token.bytes);
+        std::memcpy(token.bytes, reply.handle_passed_token, sizeof token.bytes);
         return token;
     }
 
@@ -71,12 +73,12 @@ struct Reply {
 
 inline FrontDoor make_front_door(const Broker &broker, const rp_handoff_front_door_options &options) {
     rp_handoff_front_door *door = nullptr;
-    REQUIRE(rp_handoff_front_door_create(broker.get(), &options, &door) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_front_door_create(broker.get(), &options, &door, nullptr) == RP_HANDOFF_OK);
     return FrontDoor(door);
 }
 
 struct Visit {
-    rp_handoff_visit visit = sized<rp_handoff_visit>();
+    rp_handoff_front_door_visit visit = sized<rp_handoff_front_door_visit>();
     rp_handoff_outcome outcome = sized<rp_handoff_outcome>();
 };
 
@@ -112,19 +114,19 @@ class House {
                    const rp_handoff_front_door_options &door_options = sized<rp_handoff_front_door_options>())
         : backend(make_backend(time.in(sized<rp_handoff_backend_options>()))),
           broker(make_broker(random.in(time.in(broker_options)))), door(make_front_door(broker, door_options)) {
-        REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
-        service = sized<rp_handoff_service>();
+        REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.version = "2.1";
         service.backend_endpoint = "/where/clients/reconnect";
         service.handoff_endpoint = path.c_str();
         service.capabilities = 0xF0;
-        service.keepalive_secs = 60;
+        service.keepalive_ns = 60 * second;
         put();
         time.meanwhile = [this] { act(); };
     }
 
-    void put() { REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK); }
+    void put() { REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK); }
 
     Visit serve(const Guest &guest) const { return test::serve(door, guest.brokers_end()); }
 
@@ -155,7 +157,7 @@ class House {
     Backend backend;
     Broker broker;
     FrontDoor door;
-    rp_handoff_service service;
+    rp_handoff_front_door_service service;
     UniqueFd adopted; // by the backend
     rp_handoff_offer_info offered{};
     std::function<void()> act = [this] {
@@ -175,14 +177,14 @@ class House {
 };
 
 inline void check_refused(const Guest &guest, const Visit &visit, std::int32_t code) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_REFUSED);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_REFUSED);
     CHECK(visit.visit.code == code);
     CHECK(visit.visit.attempted == 0);
     CHECK(visit.visit.ready_delivered == 0);
     const Reply answer = guest.reply();
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_REFUSED);
     CHECK(answer.reply.code == code);
-    CHECK(answer.reply.reason.length > 0);
+    CHECK(answer.reply.reason_length > 0);
     CHECK(answer.reply.daemon_min_protocol == 1);
     CHECK(answer.reply.daemon_max_protocol == 1);
     CHECK(answer.request_id == 1);
@@ -190,7 +192,7 @@ inline void check_refused(const Guest &guest, const Visit &visit, std::int32_t c
 }
 
 inline void check_dropped(const Visit &visit, std::int32_t status) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_DROPPED);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_DROPPED);
     CHECK(visit.visit.status == status);
     CHECK(visit.visit.attempted == 0);
     CHECK(std::string_view(visit.visit.detail) != "");

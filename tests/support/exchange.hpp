@@ -161,7 +161,8 @@ class HandBroker {
             return std::nullopt;
         }
         Answer out{ack.accepted == 1, ack.correlation_id, std::string(ack.error_detail, ack.error_detail_length), {}};
-        CHECK(rp_handoff_token_from_bytes(ack.token, ack.token_length, &out.token) == RP_HANDOFF_OK);
+        REQUIRE(ack.token_length == sizeof out.token.bytes);
+        std::memcpy(out.token.bytes, ack.token, sizeof out.token.bytes);
         return out;
     }
 
@@ -181,6 +182,7 @@ inline rp_handoff_request request_over(int connection_fd, int fd, const rp_hando
 inline rp_handoff_request request_to_nowhere(const rp_handoff_token &token, int fd = 0) {
     auto request = sized<rp_handoff_request>();
     request.fd = fd;
+    request.flags = RP_HANDOFF_REQUEST_ANY_DESCRIPTOR;
     request.token = token;
     request.socket_path = "/nowhere/socket";
     return request;
@@ -188,7 +190,7 @@ inline rp_handoff_request request_to_nowhere(const rp_handoff_token &token, int 
 
 inline rp_handoff_outcome execute(const Broker &broker, const rp_handoff_request &request) {
     auto outcome = sized<rp_handoff_outcome>();
-    REQUIRE(rp_handoff_broker_execute(broker.get(), &request, &outcome) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr) == RP_HANDOFF_OK);
     return outcome;
 }
 

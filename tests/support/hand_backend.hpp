@@ -44,7 +44,7 @@ inline ReceivedOffer receive_offer(int connection) {
 inline void check_ended(const Broker &broker, const rp_handoff_request &request, const Flags &before) {
     CHECK(Flags(request.fd) == before);
     auto outcome = sized<rp_handoff_outcome>();
-    CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
+    CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING);
     CHECK(rp_handoff_broker_revoke(broker.get(), &request.token) == 0);
     CHECK(statistics(broker).pending_tokens == 0);
     CHECK(statistics(broker).pending_acks == 0);

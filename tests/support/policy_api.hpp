@@ -26,7 +26,7 @@ inline rp_handoff_subject subject_of(const rp_handoff_backend_key &key) {
 
 inline rp_handoff_decision decide(const Broker &broker, const rp_handoff_subject &subject) {
     OutStruct<rp_handoff_decision> out;
-    REQUIRE(rp_handoff_broker_should_attempt(broker.get(), &subject, out.get()) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_should_attempt(broker.get(), &subject, out.get(), nullptr) == RP_HANDOFF_OK);
     CHECK((out.value.attempt == 1) == (out.value.reason == RP_HANDOFF_REASON_NONE));
     CHECK(out.value.reserved == 0);
     return out.value;
@@ -34,13 +34,13 @@ inline rp_handoff_decision decide(const Broker &broker, const rp_handoff_subject
 
 inline std::uint32_t failures(const Broker &broker, const rp_handoff_backend_key &key) {
     std::uint32_t count = UINT32_MAX;
-    REQUIRE(rp_handoff_broker_failure_count(broker.get(), &key, &count) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_get_failure_count(broker.get(), &key, &count, nullptr) == RP_HANDOFF_OK);
     return count;
 }
 
 inline void fail(const Broker &broker, const rp_handoff_backend_key &key, unsigned times = 1) {
     for (unsigned i = 0; i < times; ++i) {
-        REQUIRE(rp_handoff_broker_record_failure(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr) ==
+        REQUIRE(rp_handoff_broker_record(broker.get(), &key, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT, nullptr, nullptr) ==
                 RP_HANDOFF_OK);
     }
 }
@@ -56,13 +56,14 @@ struct Script {
     std::int32_t sent = RP_HANDOFF_TRANSPORT_SENT;
     std::int32_t os_error = 0;
     std::uint32_t bytes_sent = 0;
-    std::int32_t awaited = RP_HANDOFF_AWAIT_ACCEPTED;
+    std::int32_t awaited = RP_HANDOFF_ACK_WAIT_ACCEPTED;
     bool late = false;
     int sends = 0;
     int awaits = 0;
 
     rp_handoff_request request(const rp_handoff_token &token, const rp_handoff_subject *subject) {
         auto request = sized<rp_handoff_request>();
+        request.flags = RP_HANDOFF_REQUEST_ANY_DESCRIPTOR; // 0, which nobody looks at
         request.token = token;
         request.transport = send;
         request.transport_user_data = this;
@@ -79,7 +80,7 @@ struct Script {
         return outcome;
     }
 
-    static std::int32_t await(void *user_data, const rp_handoff_await *asked, rp_handoff_await_result *out) {
+    static std::int32_t await(void *user_data, const rp_handoff_ack_wait *asked, rp_handoff_ack_wait_result *out) {
         auto *self = static_cast<Script *>(user_data);
         ++self->awaits;
         out->status = self->awaited;

@@ -1,6 +1,7 @@
 // A broker that dials a backend's path and speaks by hand, so that it can also stay silent or stop in the middle.
 #pragma once
 
+#include "support/api.hpp"
 #include "support/sockets.hpp"
 
 namespace rp::test {
@@ -70,7 +71,7 @@ inline Bytes part_of(const Bytes &bytes, std::size_t from, std::size_t to) {
 struct Listening {
     explicit Listening(rp_handoff_backend_options options = sized<rp_handoff_backend_options>())
         : backend(make_backend(time.in(options))) {
-        REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     }
 
     Directory directory;

@@ -12,7 +12,7 @@ template <class Options>
 Options allowing(const std::vector<std::uint32_t> &uids, std::uint32_t flags = 0) {
     auto options = sized<Options>();
     options.peer_uids = uids.data();
-    options.peer_uid_count = static_cast<std::uint32_t>(uids.size());
+    options.peer_uids_length = static_cast<std::uint32_t>(uids.size());
     options.peer_flags = flags;
     return options;
 }

@@ -2,6 +2,7 @@
 // or on one that the test turns.
 #pragma once
 
+#include "support/api.hpp"
 #include "support/sockets.hpp"
 
 namespace rp::test {
@@ -56,12 +57,12 @@ inline void process(const Session &session) {
 }
 
 inline int fd_of(const Session &session) {
-    return rp_handoff_session_fd(session.get());
+    return rp_handoff_session_get_fd(session.get());
 }
 
 inline std::uint64_t timeout_of(const Session &session) {
     std::uint64_t timeout = 0;
-    REQUIRE(rp_handoff_session_timeout(session.get(), &timeout) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_get_timeout(session.get(), &timeout) == RP_HANDOFF_OK);
     return timeout;
 }
 
@@ -81,14 +82,14 @@ inline void turn(std::initializer_list<const Session *> sessions) {
 
 inline rp_handoff_session_statistics statistics(const Session &session) {
     auto out = sized<rp_handoff_session_statistics>();
-    REQUIRE(rp_handoff_session_statistics_get(session.get(), &out) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_get_statistics(session.get(), &out) == RP_HANDOFF_OK);
     return out;
 }
 
 inline std::int32_t try_open(const Broker &broker, UniqueFd &fd, rp_handoff_session_options options, Session &out) {
     options.connection_fd = fd.get();
     rp_handoff_session *made = nullptr;
-    const std::int32_t status = rp_handoff_session_open(broker.get(), &options, &made);
+    const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, &made, nullptr);
     if (status == RP_HANDOFF_OK) {
         fd.release();
         out.reset(made);
@@ -99,7 +100,7 @@ inline std::int32_t try_open(const Broker &broker, UniqueFd &fd, rp_handoff_sess
 inline std::int32_t try_receive(UniqueFd &fd, rp_handoff_session_options options, Session &out) {
     options.connection_fd = fd.get();
     rp_handoff_session *made = nullptr;
-    const std::int32_t status = rp_handoff_session_receive(&options, &made);
+    const std::int32_t status = rp_handoff_session_create_backend(&options, &made, nullptr);
     if (status == RP_HANDOFF_OK) {
         fd.release();
         out.reset(made);
@@ -125,7 +126,7 @@ inline Session open_at(const Broker &broker, const std::string &path,
                        rp_handoff_session_options options = sized<rp_handoff_session_options>()) {
     options.socket_path = path.c_str();
     rp_handoff_session *made = nullptr;
-    REQUIRE(rp_handoff_session_open(broker.get(), &options, &made) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_create_broker(broker.get(), &options, &made, nullptr) == RP_HANDOFF_OK);
     return Session(made);
 }
 
@@ -133,13 +134,13 @@ inline Session receive_at(const std::string &path,
                           rp_handoff_session_options options = sized<rp_handoff_session_options>()) {
     options.socket_path = path.c_str();
     rp_handoff_session *made = nullptr;
-    REQUIRE(rp_handoff_session_receive(&options, &made) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_create_backend(&options, &made, nullptr) == RP_HANDOFF_OK);
     return Session(made);
 }
 
 inline Listener make_listener(const std::string &path) {
     rp_handoff_listener *made = nullptr;
-    REQUIRE(rp_handoff_listener_create(path.c_str(), &made) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::create_listener(path.c_str(), &made) == RP_HANDOFF_OK);
     return Listener(made);
 }
 
@@ -158,7 +159,7 @@ inline rp_handoff_submission submission_of(int fd, std::uint64_t user_data = 0) 
 
 inline std::int32_t try_submit(const Session &session, const rp_handoff_submission &submission,
                                std::uint64_t *out_id = nullptr) {
-    return rp_handoff_session_submit(session.get(), &submission, 0, 1, out_id);
+    return rp_handoff_session_submit(session.get(), &submission, 1, out_id, nullptr);
 }
 
 inline std::uint64_t submit(const Session &session, const rp_handoff_submission &submission) {

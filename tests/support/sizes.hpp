@@ -30,10 +30,10 @@ void check_input(const T &valid, Call call, std::int32_t usual = RP_HANDOFF_OK) 
     Newer<T> in{valid, {}};
     for (const std::uint32_t size : too_small) {
         set_size(in.known, size);
-        CHECK(call(&in.known) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+        CHECK(call(&in.known) == RP_HANDOFF_ERR_STRUCT_SIZE);
     }
     set_size(in.known, sizeof(T) - 1);
-    CHECK(call(&in.known) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(call(&in.known) == RP_HANDOFF_ERR_STRUCT_SIZE);
     set_size(in.known, sizeof(T));
     CHECK(call(&in.known) == usual);
     in.tail[0] = 1;
@@ -64,7 +64,7 @@ void check_result(Call call) {
     const auto check_refused = [&](std::size_t size) {
         fill(size);
         const Newer<T> before = out;
-        CHECK(call(&out.known) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+        CHECK(call(&out.known) == RP_HANDOFF_ERR_STRUCT_SIZE);
         CHECK(std::memcmp(&out, &before, sizeof out) == 0);
     };
     std::for_each(std::begin(too_small), std::end(too_small), check_refused);

@@ -1,6 +1,7 @@
 // Broker and backend in processes of their own, on the system's clock.
 #pragma once
 
+#include "support/api.hpp"
 #include "support/door.hpp"
 #include "support/process.hpp"
 
@@ -12,10 +13,10 @@ class BackendProcess {
     BackendProcess(const std::string &handoff_path, const std::string &reconnect_path)
         : child([=](const Wire &wire) {
               rp_handoff_backend *backend = nullptr;
-              must(rp_handoff_backend_create(nullptr, &backend) == RP_HANDOFF_OK);
+              must(rp_handoff_backend_create(nullptr, &backend, nullptr) == RP_HANDOFF_OK);
               unlink(reconnect_path.c_str());
               const UniqueFd listener = listener_at(reconnect_path);
-              must(rp_handoff_backend_listen(backend, handoff_path.c_str()) == RP_HANDOFF_OK);
+              must(rp::test::listen_at(backend, handoff_path.c_str()) == RP_HANDOFF_OK);
               wire.say('r');
               run(backend, listener);
           }) {
@@ -32,7 +33,7 @@ class BackendProcess {
 
     [[noreturn]] static void run(rp_handoff_backend *backend, const UniqueFd &listener) {
         for (;;) {
-            pollfd both[] = {{rp_handoff_backend_fd(backend), POLLIN, 0}, {listener.get(), POLLIN, 0}};
+            pollfd both[] = {{rp_handoff_backend_get_fd(backend), POLLIN, 0}, {listener.get(), POLLIN, 0}};
             must(poll(both, 2, -1) > 0);
             if (both[1].revents != 0) {
                 greet(accept_from(listener), 'R');
@@ -61,13 +62,13 @@ class BrokerProcess {
               options.ack_deadline_ns = ack_deadline_ns;
               rp_handoff_broker *broker = nullptr;
               rp_handoff_front_door *door = nullptr;
-              must(rp_handoff_broker_create(&options, &broker) == RP_HANDOFF_OK);
-              must(rp_handoff_front_door_create(broker, nullptr, &door) == RP_HANDOFF_OK);
-              auto service = sized<rp_handoff_service>();
+              must(rp_handoff_broker_create(&options, &broker, nullptr) == RP_HANDOFF_OK);
+              must(rp_handoff_front_door_create(broker, nullptr, &door, nullptr) == RP_HANDOFF_OK);
+              auto service = sized<rp_handoff_front_door_service>();
               service.name = "service";
               service.backend_endpoint = reconnect_path.c_str();
               service.handoff_endpoint = handoff_path.c_str();
-              must(rp_handoff_front_door_put_service(door, &service) == RP_HANDOFF_OK);
+              must(rp_handoff_front_door_put_service(door, &service, nullptr) == RP_HANDOFF_OK);
               unlink(path.c_str());
               const UniqueFd listener = listener_at(path);
               wire.say('r');
@@ -78,13 +79,13 @@ class BrokerProcess {
         REQUIRE(child.hear() == 'r');
     }
 
-    // The result of the next visit, as RP_HANDOFF_VISIT_.
+    // The result of the next visit, as RP_HANDOFF_FRONT_DOOR_.
     int next_result() const { return child.hear() - '0'; }
 
   private:
     static void serve_next(rp_handoff_front_door *door, const UniqueFd &listener, const Wire &wire) {
         const UniqueFd client = accept_from(listener);
-        auto visit = sized<rp_handoff_visit>();
+        auto visit = sized<rp_handoff_front_door_visit>();
         auto outcome = sized<rp_handoff_outcome>();
         must(rp_handoff_front_door_serve(door, client.get(), &visit, &outcome) == RP_HANDOFF_OK);
         if (visit.attempted == 0 || outcome.ownership == RP_HANDOFF_OWNER_BROKER) {
@@ -117,7 +118,8 @@ struct Town {
 
 struct ConnectedClient {
     explicit ConnectedClient(const rp_handoff_client_request &request)
-        : status(rp_handoff_client_connect(&request, &connection)), fd(status == RP_HANDOFF_OK ? connection.fd : -1) {}
+        : status(rp_handoff_client_connect(&request, &connection, nullptr)),
+          fd(status == RP_HANDOFF_OK ? connection.fd : -1) {}
 
     // What the backend answers to a first byte, 0 for the end.
     char greeting() const {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "rp_handoff.h"
+#include "support/api.hpp"
 #include "support/descriptors.hpp"
 
 namespace {
@@ -20,10 +21,10 @@ int list_descriptors() {
 
 std::int32_t join(rp_handoff_backend *backend, const std::string &way, const char *where) {
     if (way == "listen") {
-        return rp_handoff_backend_listen(backend, where);
+        return rp::test::listen_at(backend, where);
     }
     const int fd = std::atoi(where);
-    return way == "listener" ? rp_handoff_backend_add_listener(backend, fd, RP_HANDOFF_TRUST_CREDENTIALS)
+    return way == "listener" ? rp::test::listen_on(backend, fd, RP_HANDOFF_TRUST_CREDENTIALS)
                              : rp_handoff_backend_add_connection(backend, fd, RP_HANDOFF_TRUST_CALLER);
 }
 
@@ -57,7 +58,7 @@ int main(int argc, char **argv) {
         return list_descriptors();
     }
     rp_handoff_backend *backend = nullptr;
-    if (argc != 3 || rp_handoff_backend_create(nullptr, &backend) != RP_HANDOFF_OK ||
+    if (argc != 3 || rp_handoff_backend_create(nullptr, &backend, nullptr) != RP_HANDOFF_OK ||
         join(backend, argv[1], argv[2]) != RP_HANDOFF_OK) {
         return 2;
     }

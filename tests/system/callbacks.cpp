@@ -15,7 +15,7 @@ class Callbacks {
             return static_cast<Callbacks *>(self)->on_send(*attempt, *result);
         };
         request.transport_user_data = this;
-        request.await_ack = [](void *self, const rp_handoff_await *asked, rp_handoff_await_result *result) {
+        request.await_ack = [](void *self, const rp_handoff_ack_wait *asked, rp_handoff_ack_wait_result *result) {
             return static_cast<Callbacks *>(self)->on_await(*asked, *result);
         };
         request.await_ack_user_data = this;
@@ -27,9 +27,9 @@ class Callbacks {
         [](const rp_handoff_attempt &, rp_handoff_transport_result &result) {
             result.status = RP_HANDOFF_TRANSPORT_SENT;
         };
-    std::function<void(const rp_handoff_await &, rp_handoff_await_result &)> await =
-        [](const rp_handoff_await &asked, rp_handoff_await_result &result) {
-            result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+    std::function<void(const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &)> await =
+        [](const rp_handoff_ack_wait &asked, rp_handoff_ack_wait_result &result) {
+            result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
             result.observed_ns = asked.deadline_ns - 1;
         };
     int sends = 0;
@@ -44,7 +44,7 @@ class Callbacks {
         send(attempt, result);
         return answer_of(when_sending);
     }
-    std::int32_t on_await(const rp_handoff_await &asked, rp_handoff_await_result &result) {
+    std::int32_t on_await(const rp_handoff_ack_wait &asked, rp_handoff_ack_wait_result &result) {
         ++awaits;
         CHECK(asked.struct_size == sizeof asked);
         CHECK(result.struct_size == sizeof result);
@@ -122,7 +122,7 @@ TEST_CASE("a transport of the caller's is told everything that it needs, and its
         CHECK(sent == attempt.message_length);
         result.status = RP_HANDOFF_TRANSPORT_SENT;
     };
-    scene.callbacks.await = [&](const rp_handoff_await &await, rp_handoff_await_result &result) {
+    scene.callbacks.await = [&](const rp_handoff_ack_wait &await, rp_handoff_ack_wait_result &result) {
         const ReceivedOffer offer = receive_offer(scene.connection.b.get());
         CHECK(offer.service_name == "scene");
         CHECK(offer.correlation_id == 77);
@@ -131,7 +131,7 @@ TEST_CASE("a transport of the caller's is told everything that it needs, and its
         CHECK(await.correlation_id == 77);
         CHECK(await.deadline_ns == scene.deadline);
         CHECK(rp_handoff_token_equal(await.token, &offer.token) == 1);
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
         result.observed_ns = scene.deadline - 5 * second + 3;
     };
     const rp_handoff_outcome outcome = scene.run();
@@ -158,7 +158,8 @@ TEST_CASE("a transport of the caller's needs a waiter of the caller's") {
     CallbackScene scene;
     scene.request.await_ack = nullptr;
     auto outcome = sized<rp_handoff_outcome>();
-    CHECK(rp_handoff_broker_execute(scene.broker.get(), &scene.request, &outcome) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_broker_execute(scene.broker.get(), &scene.request, &outcome, nullptr) ==
+          RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(scene.callbacks.sends == 0);
 }
 
@@ -208,7 +209,7 @@ TEST_CASE("a waiter that leaves its results as they are, or answers what there i
     for (const std::int32_t status : {0, 4, -1, static_cast<int>(RP_HANDOFF_CALLBACK_OK)}) {
         CAPTURE(status);
         CallbackScene scene;
-        scene.callbacks.await = [&](const rp_handoff_await &, rp_handoff_await_result &result) {
+        scene.callbacks.await = [&](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) {
             result.status = status;
         };
         check_callback_failed(scene, scene.run(), RP_HANDOFF_STAGE_AWAIT_ACK);
@@ -217,8 +218,8 @@ TEST_CASE("a waiter that leaves its results as they are, or answers what there i
 
 TEST_CASE("a waiter that does not say when it saw the acceptance saw it too late") {
     CallbackScene scene;
-    scene.callbacks.await = [](const rp_handoff_await &, rp_handoff_await_result &result) {
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+    scene.callbacks.await = [](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) {
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
     };
     check_fallback(scene.run(), RP_HANDOFF_STAGE_ACKNOWLEDGE, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT,
                    RP_HANDOFF_CAUSE_ACK_OVERDUE, RP_HANDOFF_OWNER_AMBIGUOUS);
@@ -226,12 +227,12 @@ TEST_CASE("a waiter that does not say when it saw the acceptance saw it too late
 }
 
 TEST_CASE("a waiter's refusal gives the connection back, its failure does not") {
-    for (const std::int32_t status : {RP_HANDOFF_AWAIT_REFUSED, RP_HANDOFF_AWAIT_FAILED}) {
+    for (const std::int32_t status : {RP_HANDOFF_ACK_WAIT_REFUSED, RP_HANDOFF_ACK_WAIT_FAILED}) {
         CallbackScene scene;
-        scene.callbacks.await = [&](const rp_handoff_await &, rp_handoff_await_result &result) {
+        scene.callbacks.await = [&](const rp_handoff_ack_wait &, rp_handoff_ack_wait_result &result) {
             result.status = status;
         };
-        const bool refused = status == RP_HANDOFF_AWAIT_REFUSED;
+        const bool refused = status == RP_HANDOFF_ACK_WAIT_REFUSED;
         check_fallback(scene.run(), RP_HANDOFF_STAGE_AWAIT_ACK, RP_HANDOFF_REASON_BACKEND_ACK_TIMEOUT,
                        refused ? RP_HANDOFF_CAUSE_BACKEND_REFUSED : RP_HANDOFF_CAUSE_ACK_TIMED_OUT,
                        refused ? RP_HANDOFF_OWNER_BROKER : RP_HANDOFF_OWNER_AMBIGUOUS);
@@ -242,9 +243,9 @@ TEST_CASE("a waiter's refusal gives the connection back, its failure does not") 
 TEST_CASE("an acceptance that a waiter observed at the deadline is overdue, whatever the clock says") {
     for (const std::uint64_t late : {0U, 1U}) {
         CallbackScene scene;
-        scene.callbacks.await = [&](const rp_handoff_await &asked, rp_handoff_await_result &result) {
+        scene.callbacks.await = [&](const rp_handoff_ack_wait &asked, rp_handoff_ack_wait_result &result) {
             scene.time.now = 1;
-            result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+            result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
             result.observed_ns = asked.deadline_ns + late;
         };
         const rp_handoff_outcome outcome = scene.run();
@@ -258,12 +259,12 @@ TEST_CASE("an acceptance that a waiter observed at the deadline is overdue, what
 TEST_CASE("a waiter of the caller's reads the answer where the built-in transport sent") {
     CallbackScene scene;
     scene.request.transport = nullptr;
-    scene.callbacks.await = [&](const rp_handoff_await &await, rp_handoff_await_result &result) {
+    scene.callbacks.await = [&](const rp_handoff_ack_wait &await, rp_handoff_ack_wait_result &result) {
         CHECK(await.connection_fd == scene.connection.a.get());
         const ReceivedOffer offer = receive_offer(scene.connection.b.get());
         scene.send(offer.accepted());
         CHECK(read_available(await.connection_fd) == offer.accepted());
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
         result.observed_ns = scene.time.now;
     };
     CHECK(scene.run().result == RP_HANDOFF_COMPLETED);
@@ -285,16 +286,14 @@ TEST_CASE("a transport is not asked when the deadline has passed") {
     CHECK(scene.callbacks.sends == 0);
 }
 
-TEST_CASE("callbacks may call back: issue, revoke, sweep, count, and hand another connection over") {
+TEST_CASE("callbacks may call back: issue, revoke, look for what is overdue, count, and hand another connection over") {
     CallbackScene scene;
     Scene inner;
     inner.answer = [&](const ReceivedOffer &offer) { inner.send(offer.accepted()); };
     const auto call_back = [&] {
         const rp_handoff_token other = issue(scene.broker);
         CHECK(rp_handoff_broker_revoke(scene.broker.get(), &other) == 1);
-        std::uint32_t count = 0;
-        std::int32_t more = 0;
-        CHECK(rp_handoff_broker_sweep(scene.broker.get(), 1, nullptr, 0, &count, &more) == RP_HANDOFF_OK);
+        CHECK(rp_handoff_broker_next_overdue(scene.broker.get(), nullptr) == 0);
         CHECK(statistics(scene.broker).pending_tokens == 1);
     };
     scene.callbacks.send = [&](const rp_handoff_attempt &, rp_handoff_transport_result &result) {
@@ -303,10 +302,10 @@ TEST_CASE("callbacks may call back: issue, revoke, sweep, count, and hand anothe
         CHECK(inner.run().result == RP_HANDOFF_COMPLETED);
         result.status = RP_HANDOFF_TRANSPORT_SENT;
     };
-    scene.callbacks.await = [&](const rp_handoff_await &asked, rp_handoff_await_result &result) {
+    scene.callbacks.await = [&](const rp_handoff_ack_wait &asked, rp_handoff_ack_wait_result &result) {
         call_back();
         CHECK(rp_handoff_broker_revoke(scene.broker.get(), asked.token) == 1);
-        result.status = RP_HANDOFF_AWAIT_ACCEPTED;
+        result.status = RP_HANDOFF_ACK_WAIT_ACCEPTED;
         result.observed_ns = scene.time.now;
     };
     const rp_handoff_outcome outcome = scene.run();

@@ -1,4 +1,5 @@
 // What a program that is started in the middle of everything is left with: nothing of the library's.
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/sockets.hpp"
 
@@ -35,7 +36,7 @@ TEST_CASE("a program that is started by a backend inherits neither what it liste
     const std::string before = descriptors_of_a_new_program();
     const Directory directory;
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
     const HandBroker earlier(backend);
     const HandBroker later(backend);
     const UniqueFd dialled = dial(directory / "backend");
@@ -61,7 +62,7 @@ TEST_CASE("a program that is started while a backend waits for offers inherits n
     FakeTime time;
     time.meanwhile = [&] { during = descriptors_of_a_new_program(); };
     const Backend backend = make_backend(time.in(sized<rp_handoff_backend_options>()));
-    REQUIRE(rp_handoff_backend_listen(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
     rp_handoff_offer *offer = nullptr;
     CHECK(rp_handoff_backend_next_offer(backend.get(), second, &offer) == RP_HANDOFF_ERR_TIMED_OUT);
     CHECK(during == before);
@@ -74,8 +75,7 @@ TEST_CASE("a listener that a backend takes does not stay open across execve, tho
     keep_across_exec(listener.get());
     CHECK(descriptors_of_a_new_program() != before);
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_add_listener(backend.get(), listener.get(), RP_HANDOFF_TRUST_CREDENTIALS) ==
-            RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_on(backend.get(), listener.get(), RP_HANDOFF_TRUST_CREDENTIALS) == RP_HANDOFF_OK);
     listener.release();
     CHECK(descriptors_of_a_new_program() == before);
 }

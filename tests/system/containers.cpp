@@ -68,7 +68,7 @@ bool was_rejected(const rp_handoff_outcome &outcome) {
 FrontDoor door_with(const Broker &broker, const std::vector<std::uint32_t> &uids = {},
                     const rp_handoff_front_door_options &options = sized<rp_handoff_front_door_options>()) {
     FrontDoor door = make_front_door(broker, options);
-    auto service = sized<rp_handoff_service>();
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     service.backend_endpoint = "/where/clients/reconnect";
     service.client_uids = uids.data();
@@ -222,8 +222,8 @@ TEST_CASE("a client in a container claims the pid that it knows of itself, and i
         wire.say('d');
     }));
     if (client.hear() == 'd') {
-        CHECK(broker.next_result() == RP_HANDOFF_VISIT_HANDED_OFF);
-        CHECK(broker.next_result() == RP_HANDOFF_VISIT_REFUSED);
+        CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
+        CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_REFUSED);
     }
     CHECK(client.wait() == 0);
 }

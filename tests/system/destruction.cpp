@@ -166,7 +166,7 @@ class Everything {
         return setup;
     }
     void put_service() {
-        auto service = sized<rp_handoff_service>();
+        auto service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.backend_endpoint = "/where/clients/reconnect";
         service.session = joined_.offering.get();

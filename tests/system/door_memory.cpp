@@ -1,6 +1,7 @@
 // Every allocation fails once: then a visit or a connection comes about all the same, or the call says ERR_NO_MEMORY, and
 // neither a token nor a descriptor is left.
 #include "support/allocations.hpp"
+#include "support/api.hpp"
 #include "support/descriptors.hpp"
 #include "support/server.hpp"
 #include "support/town.hpp"
@@ -38,8 +39,8 @@ void check_answer(const Answer &answer) {
     CHECK((answer.status == RP_HANDOFF_OK || answer.happened));
 }
 
-rp_handoff_service service_at(const char *path) {
-    auto service = sized<rp_handoff_service>();
+rp_handoff_front_door_service service_at(const char *path) {
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = long_text.c_str();
     service.version = long_text.c_str();
     service.backend_endpoint = long_text.c_str();
@@ -54,7 +55,7 @@ TEST_CASE("a front door without memory is not made, and a service without memory
     CHECK(for_every_allocation([&](std::size_t nth) {
               Out<rp_handoff_front_door *> out;
               const Answer answer =
-                  failing(nth, [&] { return rp_handoff_front_door_create(broker.get(), nullptr, out.get()); });
+                  failing(nth, [&] { return rp_handoff_front_door_create(broker.get(), nullptr, out.get(), nullptr); });
               CHECK(answer.status == (answer.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
               CHECK(out.untouched() == answer.happened);
               rp_handoff_front_door_destroy(answer.happened ? nullptr : out.value);
@@ -66,13 +67,13 @@ TEST_CASE("a front door without memory is not made, and a service without memory
     const char *const versions[] = {long_text.c_str(), "1"};
     const std::uint32_t uids[] = {geteuid(), 1};
     service.allowed_versions = versions;
-    service.allowed_version_count = 2;
+    service.allowed_versions_length = 2;
     service.client_uids = uids;
-    service.client_uid_count = 2;
+    service.client_uids_length = 2;
     bool known = false;
     CHECK(for_every_allocation([&](std::size_t nth) {
               const Answer answer =
-                  failing(nth, [&] { return rp_handoff_front_door_put_service(door.get(), &service); });
+                  failing(nth, [&] { return rp_handoff_front_door_put_service(door.get(), &service, nullptr); });
               CHECK(answer.status == (answer.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
               known = known || !answer.happened;
               const Guest guest(hello_of(long_text));
@@ -87,16 +88,16 @@ TEST_CASE(
     const Server server;
     const Directory directory;
     const std::string path = directory / "backend";
-    REQUIRE(rp_handoff_backend_listen(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     int served = 0;
     const std::size_t failed = for_every_allocation([&](std::size_t nth) {
         CAPTURE(nth);
         const Broker broker = make_broker();
         const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
         const auto service = service_at(path.c_str());
-        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
         const Guest guest(padded_to(encoded(hello_of(long_text)), 4000)); // too long to be read without memory
-        OutStruct<rp_handoff_visit> visit;
+        OutStruct<rp_handoff_front_door_visit> visit;
         OutStruct<rp_handoff_outcome> outcome;
         const Answer answer = failing(nth, [&] {
             return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), visit.get(), outcome.get());
@@ -108,7 +109,8 @@ TEST_CASE(
         const Bytes received = guest.received();
         if (!received.empty()) {
             const Reply reply(received);
-            const bool handed_off = answer.status == RP_HANDOFF_OK && visit.value.result == RP_HANDOFF_VISIT_HANDED_OFF;
+            const bool handed_off =
+                answer.status == RP_HANDOFF_OK && visit.value.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF;
             CHECK(reply.rest.empty() == !handed_off);
             served += handed_off ? 1 : 0;
         }
@@ -123,7 +125,7 @@ TEST_CASE("a refusal without memory is no memory, and nothing else") {
               const Broker broker = make_broker();
               const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
               const Guest guest(hello_of());
-              auto visit = sized<rp_handoff_visit>();
+              auto visit = sized<rp_handoff_front_door_visit>();
               const Answer answer = failing(
                   nth, [&] { return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), &visit, nullptr); });
               check_answer(answer);
@@ -144,7 +146,8 @@ TEST_CASE("a client without memory has no connection, and leaves no descriptor")
         CHECK(for_every_allocation([&](std::size_t nth) {
                   CAPTURE(nth);
                   OutStruct<rp_handoff_client_connection> out;
-                  const Answer answer = failing(nth, [&] { return rp_handoff_client_connect(&request, out.get()); });
+                  const Answer answer =
+                      failing(nth, [&] { return rp_handoff_client_connect(&request, out.get(), nullptr); });
                   check_answer(answer);
                   CHECK(out.untouched() == (answer.status != RP_HANDOFF_OK));
                   if (answer.status == RP_HANDOFF_OK) {

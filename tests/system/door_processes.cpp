@@ -12,7 +12,7 @@ TEST_CASE("a client's connection goes from the broker's process to the backend's
         REQUIRE(client.status == RP_HANDOFF_OK);
         CHECK(client.connection.route == RP_HANDOFF_ROUTE_HANDLE_PASSED);
         CHECK(client.connection.connection_id == static_cast<std::uint64_t>(i));
-        CHECK(broker.next_result() == RP_HANDOFF_VISIT_HANDED_OFF);
+        CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
         CHECK(client.greeting() == 'A');
     }
 }
@@ -27,7 +27,7 @@ TEST_CASE("a client that does not adopt reconnects to the backend's process, and
     REQUIRE(client.status == RP_HANDOFF_OK);
     CHECK(client.connection.route == RP_HANDOFF_ROUTE_BROKER_NEGOTIATED);
     CHECK(client.greeting() == 'R');
-    CHECK(broker.next_result() == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     request.cached_endpoint = client.connection.endpoint;
     const ConnectedClient skipping(request);
     REQUIRE(skipping.status == RP_HANDOFF_OK);
@@ -43,13 +43,13 @@ TEST_CASE("a backend that was killed is fallen back from, and one started anew i
         const ConnectedClient client(town.request());
         REQUIRE(client.status == RP_HANDOFF_OK);
         CHECK(client.connection.route == RP_HANDOFF_ROUTE_HANDLE_PASSED);
-        CHECK(broker.next_result() == RP_HANDOFF_VISIT_HANDED_OFF);
+        CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
         backend.child.signal(SIGKILL);
         CHECK(backend.child.wait() == 128 + SIGKILL);
         CHECK(client.greeting() == 0);
         const ConnectedClient next(town.request());
         CHECK(next.status == RP_HANDOFF_ERR_UNAVAILABLE); // where the broker told it to go
-        CHECK(broker.next_result() == RP_HANDOFF_VISIT_RECONNECT);
+        CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     }
 }
 
@@ -61,7 +61,7 @@ TEST_CASE("a backend that stands still leaves its client to its own patience, an
     auto request = town.request();
     request.ready_timeout_ns = 50'000'000; // the connection lies in the backend's queue, and so has no end
     const ConnectedClient client(request);
-    CHECK(broker.next_result() == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     backend.child.signal(SIGCONT);
     REQUIRE(client.status == RP_HANDOFF_OK);
     CHECK(client.connection.route == RP_HANDOFF_ROUTE_BROKER_NEGOTIATED);
@@ -101,7 +101,7 @@ TEST_CASE("a client that is killed in the middle costs its own visit only") {
         CHECK(client.hear() == 's');
         client.signal(SIGKILL);
         CHECK(client.wait() == 128 + SIGKILL);
-        CHECK(broker.next_result() == RP_HANDOFF_VISIT_DROPPED);
+        CHECK(broker.next_result() == RP_HANDOFF_FRONT_DOOR_DROPPED);
     }
     const ConnectedClient client(town.request());
     REQUIRE(client.status == RP_HANDOFF_OK);

@@ -14,7 +14,7 @@ struct Lodge {
     FakeRandom random;
     Broker broker;
     FrontDoor door;
-    rp_handoff_service service = sized<rp_handoff_service>();
+    rp_handoff_front_door_service service = sized<rp_handoff_front_door_service>();
 
     Lodge() {
         random.next = secret;
@@ -65,14 +65,14 @@ TEST_CASE("of a visit that ended in a handoff over the v1 wire no token is left 
           doctest::test_suite(not_under_valgrind)) {
     const Lodge lodge;
     const BackendProcess backend(lodge.town.handoff, lodge.town.reconnect);
-    check_visit(lodge, RP_HANDOFF_VISIT_HANDED_OFF, RP_HANDOFF_CAUSE_NONE);
+    check_visit(lodge, RP_HANDOFF_FRONT_DOOR_HANDED_OFF, RP_HANDOFF_CAUSE_NONE);
     check_no_token_in_memory();
 }
 
 TEST_CASE("of a visit whose backend is not there no token is left in memory" *
           doctest::test_suite(not_under_valgrind)) {
     const Lodge lodge;
-    check_visit(lodge, RP_HANDOFF_VISIT_RECONNECT, RP_HANDOFF_CAUSE_BACKEND_UNAVAILABLE);
+    check_visit(lodge, RP_HANDOFF_FRONT_DOOR_RECONNECT, RP_HANDOFF_CAUSE_BACKEND_UNAVAILABLE);
     check_no_token_in_memory();
 }
 
@@ -83,7 +83,7 @@ TEST_CASE("of a visit whose client is gone before the reply no token is left in 
         REQUIRE(rp_handoff_front_door_put_service(lodge.door.get(), &lodge.service) == RP_HANDOFF_OK);
         Guest guest(hello_of());
         guest.pair.a.reset();
-        CHECK(serve(lodge.door, guest.brokers_end()).visit.result == RP_HANDOFF_VISIT_DROPPED);
+        CHECK(serve(lodge.door, guest.brokers_end()).visit.result == RP_HANDOFF_FRONT_DOOR_DROPPED);
     };
     visit();
     check_no_token_in_memory();
@@ -100,7 +100,7 @@ TEST_CASE("of a visit whose backend is reached through a session, and accepts or
         REQUIRE(await_event(offering).kind == RP_HANDOFF_EVENT_OPENED);
         lodge.service.handoff_endpoint = nullptr;
         lodge.service.session = offering.get();
-        check_visit(lodge, accepts ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_RECONNECT,
+        check_visit(lodge, accepts ? RP_HANDOFF_FRONT_DOOR_HANDED_OFF : RP_HANDOFF_FRONT_DOOR_RECONNECT,
                     accepts ? RP_HANDOFF_CAUSE_NONE : RP_HANDOFF_CAUSE_BACKEND_REFUSED);
         check_no_token_in_memory();
     }

@@ -1,6 +1,7 @@
 // A backend in a loop of the caller's: one descriptor to watch, and one time to keep.
 #include <sys/epoll.h>
 
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/raw_broker.hpp"
 
@@ -12,7 +13,7 @@ constexpr std::uint64_t io_timeout = 5 * second;
 
 std::uint64_t timeout_of(const Backend &backend) {
     std::uint64_t timeout = 0;
-    CHECK(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
     return timeout;
 }
 
@@ -51,11 +52,11 @@ void drive(WaitOnce wait_once) {
     const Directory directory;
     const std::string path = directory / "backend";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     Child broker(broker_to(path, 20));
     int adopted = 0;
     while (adopted < 20) {
-        wait_once(rp_handoff_backend_fd(backend.get()), in_milliseconds(timeout_of(backend)));
+        wait_once(rp_handoff_backend_get_fd(backend.get()), in_milliseconds(timeout_of(backend)));
         adopt_all(backend, adopted);
     }
     CHECK(broker.wait() == 0);
@@ -93,7 +94,7 @@ TEST_CASE("a loop of epoll, and an epoll in an epoll, drive a backend") {
 
 TEST_CASE("the descriptor is readable only when there is something to do") {
     Listening backend;
-    const int fd = rp_handoff_backend_fd(backend.backend.get());
+    const int fd = rp_handoff_backend_get_fd(backend.backend.get());
     CHECK_FALSE(is_readable(fd));
     RawBroker broker(backend.path);
     CHECK(is_readable(fd));
@@ -152,7 +153,7 @@ TEST_CASE("a loop that sleeps for the time that it was told is woken if an answe
     const Offer offer = take_offer(backend.backend);
     CHECK(timeout_of(backend.backend) == RP_HANDOFF_FOREVER); // the loop sleeps now
     CHECK(accept_and_close(offer) == RP_HANDOFF_OK);
-    CHECK(is_readable(rp_handoff_backend_fd(backend.backend.get())));
+    CHECK(is_readable(rp_handoff_backend_get_fd(backend.backend.get())));
     CHECK(take_offer(backend.backend) == nullptr);
     CHECK(timeout_of(backend.backend) == io_timeout);
 }

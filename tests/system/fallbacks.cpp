@@ -1,6 +1,7 @@
 // Handoffs that are abandoned because of what really happens to the process at the other end.
 #include <thread>
 
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
 #include "support/process.hpp"
 
@@ -54,7 +55,7 @@ template <class Act>
 auto backend_at(const std::string &path, Act act) {
     return [path, act](const Wire &wire) {
         const Backend backend = make_backend();
-        must(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        must(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
         wire.say('r');
         act(backend, wire);
     };
@@ -248,7 +249,7 @@ TEST_CASE("a connection that is no Unix stream cannot carry a handoff, and nothi
         CAPTURE(connection);
         const rp_handoff_request request = request_over(connection, client.fd.get(), issue(broker));
         auto outcome = sized<rp_handoff_outcome>();
-        CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+        CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     }
     CHECK_FALSE(is_readable(far.get()));
     CHECK_FALSE(is_readable(datagrams.b.get()));

@@ -15,7 +15,7 @@ constexpr std::uint64_t back_off = second / 20;
 
 std::uint64_t timeout_of(const Backend &backend) {
     std::uint64_t timeout = 0;
-    CHECK(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
     return timeout;
 }
 
@@ -56,10 +56,10 @@ TEST_CASE("the while is 50 ms, to the nanosecond, in which the loop has nothing 
         ++tries;
         return fails_with(EMFILE);
     });
-    CHECK(is_readable(rp_handoff_backend_fd(backend.backend.get())));
+    CHECK(is_readable(rp_handoff_backend_get_fd(backend.backend.get())));
     CHECK(take_offer(backend.backend) == nullptr);
     CHECK(tries == 1);
-    CHECK_FALSE(is_readable(rp_handoff_backend_fd(backend.backend.get())));
+    CHECK_FALSE(is_readable(rp_handoff_backend_get_fd(backend.backend.get())));
     CHECK(timeout_of(backend.backend) == back_off);
     backend.time.now += back_off - 1;
     CHECK(take_offer(backend.backend) == nullptr);

@@ -237,7 +237,7 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
             watched.backend.get(); // until its end, which closes nothing while `held` lives
         const Hooked<int(int)> hook(calls::close(), [&](int fd) {
             ++closes;
-            CHECK(rp_handoff_backend_statistics_get(dying, &counts) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_backend_get_statistics(dying, &counts) == RP_HANDOFF_OK);
             return calls::close().real(fd);
         });
         watched.backend.reset();
@@ -336,9 +336,9 @@ TEST_CASE("what somebody else writes into the backend's events is taken out, and
     rp_handoff_offer *offer = nullptr;
     CHECK(rp_handoff_backend_next_offer(backend.get(), 50'000'000, &offer) == RP_HANDOFF_ERR_TIMED_OUT);
     CHECK(looks <= 3);
-    CHECK_FALSE(is_readable(rp_handoff_backend_fd(backend.get())));
+    CHECK_FALSE(is_readable(rp_handoff_backend_get_fd(backend.get())));
     CHECK(rp_handoff_backend_stop(backend.get()) == RP_HANDOFF_OK);
-    CHECK(is_readable(rp_handoff_backend_fd(backend.get())));
+    CHECK(is_readable(rp_handoff_backend_get_fd(backend.get())));
     CHECK(rp_handoff_backend_next_offer(backend.get(), RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_ERR_CLOSED);
 }
 
@@ -356,14 +356,14 @@ TEST_CASE("a stop that comes while a stray event is taken out is not taken out w
     });
     rp_handoff_offer *offer = nullptr;
     CHECK(rp_handoff_backend_next_offer(backend.get(), 0, &offer) != RP_HANDOFF_OK);
-    CHECK(is_readable(rp_handoff_backend_fd(backend.get())));
+    CHECK(is_readable(rp_handoff_backend_get_fd(backend.get())));
     CHECK(rp_handoff_backend_next_offer(backend.get(), 0, &offer) == RP_HANDOFF_ERR_CLOSED);
 }
 
 TEST_CASE("a backend whose poller is gone says so instead of spinning") {
     const Backend backend = make_backend();
     const UniqueFd other(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    const int poller = rp_handoff_backend_fd(backend.get());
+    const int poller = rp_handoff_backend_get_fd(backend.get());
     REQUIRE(dup3(other.get(), poller, O_CLOEXEC) == poller); // somebody closed it, and the number is used again
     rp_handoff_offer *offer = nullptr;
     for (const std::uint64_t timeout : {std::uint64_t{0}, std::uint64_t{second}, RP_HANDOFF_FOREVER}) {

@@ -1,4 +1,5 @@
 // Dialling a backend and looking who is there, when the kernel does not play along. Nothing is sent in any of these.
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
 #include "support/interpose.hpp"
 
@@ -162,7 +163,7 @@ TEST_CASE("a backend does not talk to a broker of which the kernel does not tell
     const Directory directory;
     const std::string path = directory / "backend";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     SocketPair pair;
     const Hooked<int(int, int, int, void *, socklen_t *)> hook(calls::getsockopt(),
                                                                peer_credentials_by(refuse_to_tell));

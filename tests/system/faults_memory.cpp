@@ -1,6 +1,7 @@
 // Memory that runs out at the n-th allocation, for every n: a status or an outcome, nothing leaked, at most one owner, and
 // what comes next works.
 #include "support/allocations.hpp"
+#include "support/api.hpp"
 #include "support/raw_broker.hpp"
 
 using namespace rp::test;
@@ -47,7 +48,7 @@ class Pairing {
 
     std::int32_t hand_over(rp_handoff_outcome &outcome) {
         adopted.reset();
-        return rp_handoff_broker_execute(broker.get(), &request, &outcome);
+        return rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr);
     }
 
     void renew() {
@@ -67,13 +68,13 @@ class Pairing {
   private:
     Backend make_listening() {
         Backend made = make_backend(time.in(sized<rp_handoff_backend_options>()));
-        REQUIRE(rp_handoff_backend_listen(made.get(), path.c_str()) == RP_HANDOFF_OK);
+        REQUIRE(rp::test::listen_at(made.get(), path.c_str()) == RP_HANDOFF_OK);
         return made;
     }
 
     // Adopts every offer that is there, so that the last one counts.
     void serve() {
-        pollfd target{rp_handoff_backend_fd(backend.get()), POLLIN, 0};
+        pollfd target{rp_handoff_backend_get_fd(backend.get()), POLLIN, 0};
         do {
             rp_handoff_offer *offer = nullptr;
             while (rp_handoff_backend_next_offer(backend.get(), 0, &offer) == RP_HANDOFF_OK) {
@@ -153,8 +154,8 @@ TEST_CASE("a long answer for which there is no memory leaves nobody sure") {
         request.connection_fd = fresh.a.get();
         write_all(fresh.b.get(), padded_to(acceptance(request.token, id), 4000));
         auto outcome = sized<rp_handoff_outcome>();
-        const auto [status, happened] =
-            call_without_memory(nth, [&] { return rp_handoff_broker_execute(broker.get(), &request, &outcome); });
+        const auto [status, happened] = call_without_memory(
+            nth, [&] { return rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr); });
         if (happened && status == RP_HANDOFF_OK) {
             was_without_memory = true;
             CHECK(outcome.cause == RP_HANDOFF_CAUSE_NO_MEMORY);
@@ -194,14 +195,14 @@ TEST_CASE("handles are made whole or not at all") {
         const std::uint32_t uids[] = {1, 2, 3};
         auto options = sized<rp_handoff_broker_options>();
         options.peer_uids = uids;
-        options.peer_uid_count = 3;
-        const std::int32_t status = rp_handoff_broker_create(&options, &broker);
+        options.peer_uids_length = 3;
+        const std::int32_t status = rp_handoff_broker_create(&options, &broker, nullptr);
         rp_handoff_broker_destroy(broker);
         return status;
     });
     check_call(2, [] {
         rp_handoff_backend *backend = nullptr;
-        const std::int32_t status = rp_handoff_backend_create(nullptr, &backend);
+        const std::int32_t status = rp_handoff_backend_create(nullptr, &backend, nullptr);
         rp_handoff_backend_destroy(backend);
         return status;
     });
@@ -249,15 +250,12 @@ TEST_CASE("ending tokens takes no memory") {
     const rp_handoff_token revoked = issue(broker);
     const rp_handoff_token acknowledged = issue(broker);
     issue(broker, std::string(200, 's').c_str());
-    std::uint32_t count = 0;
-    std::int32_t more = 0;
-    rp_handoff_overdue overdue{};
+    auto overdue = sized<rp_handoff_overdue>();
     const FailAllocation failing(0);
     CHECK(rp_handoff_broker_revoke(broker.get(), &revoked) == 1);
     CHECK(rp_handoff_broker_acknowledge(broker.get(), &acknowledged, time.now, nullptr) == RP_HANDOFF_OK);
     time.now += 5 * second;
-    CHECK(rp_handoff_broker_sweep(broker.get(), 1, &overdue, sizeof overdue, &count, &more) == RP_HANDOFF_OK);
-    CHECK(count == 1);
+    CHECK(rp_handoff_broker_next_overdue(broker.get(), &overdue) == 1);
     CHECK_FALSE(failing.happened());
 }
 
@@ -267,7 +265,7 @@ TEST_CASE("a backend without memory to listen leaves no socket behind, and liste
     const Backend backend = make_backend();
     bool left_behind = false;
     check_call(1, [&] {
-        const std::int32_t status = rp_handoff_backend_listen(backend.get(), path.c_str());
+        const std::int32_t status = rp::test::listen_at(backend.get(), path.c_str());
         left_behind = left_behind || (status != RP_HANDOFF_OK && access(path.c_str(), F_OK) == 0);
         return status;
     });
@@ -280,10 +278,17 @@ TEST_CASE("what a backend without memory was to take stays the giver's") {
     const Backend backend = make_backend();
     UniqueFd listener = listener_at(directory / "backend");
     SocketPair pair;
-    check_call(1,
-               [&] { return rp_handoff_backend_add_listener(backend.get(), listener.get(), RP_HANDOFF_TRUST_CALLER); });
-    CHECK(is_open(listener.get()));
+    auto options = sized<rp_handoff_listener_options>();
+    options.fd = listener.get();
+    options.trust = RP_HANDOFF_TRUST_CALLER;
+    rp_handoff_listener *made = nullptr;
+    check_call(1, [&] {
+        CHECK(is_open(listener.get()));
+        return rp_handoff_listener_create(&options, &made, nullptr);
+    });
     listener.release();
+    const Listener owner(made);
+    check_call(1, [&] { return rp_handoff_backend_add_listener(backend.get(), made); });
     CHECK(dial(directory / "backend"));
     check_call(1,
                [&] { return rp_handoff_backend_add_connection(backend.get(), pair.b.get(), RP_HANDOFF_TRUST_CALLER); });

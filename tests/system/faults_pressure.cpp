@@ -23,7 +23,7 @@ void allow(rlim_t descriptors) {
 // ETOOMANYREFS. They are those of `lake`.
 void fill_with_descriptors(const SocketPair &lake) {
     auto platform = sized<rp_handoff_platform>();
-    must(rp_handoff_platform_get(&platform) == RP_HANDOFF_OK);
+    must(rp_handoff_get_platform(&platform) == RP_HANDOFF_OK);
     must(platform.in_flight_exempt != RP_HANDOFF_EXEMPT_YES);
     allow(allowed_in_flight);
     send_message(lake.a.get(), {1}, STDIN_FILENO, allowed_in_flight + 1);

@@ -152,7 +152,7 @@ TEST_CASE("a child can destroy a front door to which threads of its parent put s
     const FrontDoor door = make_front_door(broker);
     Busy busy;
     busy.add([&](std::uint64_t n) {
-        auto service = sized<rp_handoff_service>();
+        auto service = sized<rp_handoff_front_door_service>();
         const std::string name = name_of(n * 13 % 200);
         service.name = name.c_str();
         service.backend_endpoint = "/nowhere";

@@ -1,6 +1,7 @@
 // Handles that a forked child inherited: it may end them, and its parent does not notice.
 #include <thread>
 
+#include "support/api.hpp"
 #include "support/descriptors.hpp"
 #include "support/hand_backend.hpp"
 #include "support/process.hpp"
@@ -87,7 +88,7 @@ TEST_CASE("a child of a process with a thread in next_offer ends the backend, an
     const Directory directory;
     const std::string path = directory / "backend";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     std::thread waiting([&] {
         rp_handoff_offer *offer = nullptr;
         CHECK(rp_handoff_backend_next_offer(backend.get(), RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK);

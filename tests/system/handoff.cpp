@@ -1,4 +1,5 @@
 // Handoffs that succeed, between processes that share nothing but sockets.
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/sockets.hpp"
 
@@ -68,7 +69,7 @@ void serve(const Backend &backend, int clients) {
 auto listening_backend(const std::string &path, int clients = 1) {
     return [path, clients](const Wire &wire) {
         const Backend backend = make_backend();
-        must(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        must(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
         wire.say('r');
         serve(backend, clients);
     };
@@ -150,7 +151,7 @@ TEST_CASE("several clients are handed over one after the other on an inherited s
         must(rp_handoff_backend_add_connection(own.get(), pair.b.release(), RP_HANDOFF_TRUST_CALLER) == RP_HANDOFF_OK);
         serve(own, 6);
         auto counts = sized<rp_handoff_backend_statistics>();
-        must(rp_handoff_backend_statistics_get(own.get(), &counts) == RP_HANDOFF_OK);
+        must(rp_handoff_backend_get_statistics(own.get(), &counts) == RP_HANDOFF_OK);
         must(counts.accepted == 6 && counts.connections == 1 && counts.unanswered == 0);
     });
     pair.b.reset();
@@ -170,7 +171,7 @@ TEST_CASE("a connection of the broker's own is not used until the caller says on
     for (const std::int32_t trust : {0, 3, -1}) {
         CAPTURE(trust);
         request.connection_trust = trust;
-        CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+        CHECK(rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     }
     CHECK_FALSE(is_readable(pair.b.get()));
     CHECK(statistics(broker).pending_tokens == 1); // the token is still good for a request that is whole

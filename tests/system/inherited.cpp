@@ -82,14 +82,14 @@ TEST_CASE("a prefork child's own handles work beside the ones that it inherited,
         const Listener kept = make_listener(house.directory / "kept");
         Child grandchild([&](const Wire &) {
             must_work(house.directory, "grandchild's");
-            must(rp_handoff_listener_fd(kept.get()) == RP_HANDOFF_ERR_FORKED);
-            must(rp_handoff_listener_fd(house.listener.get()) == RP_HANDOFF_ERR_FORKED);
+            must(rp_handoff_listener_get_fd(kept.get()) == RP_HANDOFF_ERR_FORKED);
+            must(rp_handoff_listener_get_fd(house.listener.get()) == RP_HANDOFF_ERR_FORKED);
             rp_handoff_listener_destroy(kept.get());
             house.destroy_all();
         });
         must(grandchild.wait() == 0);
         must(exists(house.directory / "kept"));
-        must(rp_handoff_listener_fd(kept.get()) >= 0);
+        must(rp_handoff_listener_get_fd(kept.get()) >= 0);
     });
     CHECK(child.wait() == 0);
     house.must_be_untouched();
@@ -100,7 +100,7 @@ TEST_CASE("a child that gives an inherited session or broker to a handle of its 
     Child child([&](const Wire &) {
         const Broker own = make_broker();
         const FrontDoor door = make_front_door(own);
-        auto service = sized<rp_handoff_service>();
+        auto service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.backend_endpoint = "/somewhere";
         service.session = house.joined.offering.get();

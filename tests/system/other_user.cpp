@@ -1,4 +1,5 @@
 // Processes of different users. Needs root, to become them.
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/raw_broker.hpp"
 #include "support/server.hpp"
@@ -22,7 +23,7 @@ auto strangers_backend(const std::string &path, bool adopts) {
             options.peer_flags = RP_HANDOFF_PEER_ANY_UID;
             return options;
         }());
-        must(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        must(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
         wire.say('r');
         rp_handoff_offer *offer = nullptr;
         if (adopts) {
@@ -33,7 +34,7 @@ auto strangers_backend(const std::string &path, bool adopts) {
         must(wire.hear() == 'e');
         must(take_offer(backend) == nullptr);
         auto counts = sized<rp_handoff_backend_statistics>();
-        must(rp_handoff_backend_statistics_get(backend.get(), &counts) == RP_HANDOFF_OK);
+        must(rp_handoff_backend_get_statistics(backend.get(), &counts) == RP_HANDOFF_OK);
         must(counts.connections == 0 && counts.rejected_offers == 0); // not a byte
     };
 }
@@ -74,7 +75,7 @@ void check_strangers_broker(const rp_handoff_backend_options &options, std::int3
     const Directory directory;
     UniqueFd listener = public_listener(directory);
     const Backend backend = make_backend(options);
-    REQUIRE(rp_handoff_backend_add_listener(backend.get(), listener.get(), trust) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_on(backend.get(), listener.get(), trust) == RP_HANDOFF_OK);
     listener.release();
     Child broker([&](const Wire &wire) {
         become(stranger);
@@ -114,7 +115,7 @@ TEST_CASE("a broker talks to a backend of another user if it was told to") {
 TEST_CASE("the users that are allowed are the only ones, so that the broker's own has to be among them") {
     const Directory directory;
     Server server;
-    REQUIRE(rp_handoff_backend_listen(server.backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(server.backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
     CHECK(hand_over(make_broker(allowing<rp_handoff_broker_options>({stranger})), directory / "backend").cause ==
           RP_HANDOFF_CAUSE_PEER_REJECTED);
     CHECK(hand_over(make_broker(allowing<rp_handoff_broker_options>({stranger, geteuid()})), directory / "backend")
@@ -187,7 +188,7 @@ TEST_CASE("a backend does not listen in a directory of another user, be it as pr
     const Directory directory;
     give_to_stranger(directory);
     const Backend backend = make_backend();
-    CHECK(rp_handoff_backend_listen(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_ERR_PATH_UNSAFE);
+    CHECK(rp::test::listen_at(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_ERR_PATH_UNSAFE);
 }
 
 TEST_CASE("a backend does not replace a stale socket of another user") {
@@ -196,6 +197,6 @@ TEST_CASE("a backend does not replace a stale socket of another user") {
     listener_at(path);
     REQUIRE(chown(path.c_str(), stranger, stranger) == 0);
     const Backend backend = make_backend();
-    CHECK(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_ERR_PATH_FOREIGN);
+    CHECK(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_ERR_PATH_FOREIGN);
     CHECK(exists(path));
 }

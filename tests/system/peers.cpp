@@ -2,6 +2,7 @@
 // several see other_user.cpp.
 #include <numeric>
 
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
 #include "support/process.hpp"
 #include "support/server.hpp"
@@ -13,7 +14,7 @@ namespace {
 // A server that listens at a path, and a broker with these settings.
 struct Meeting {
     explicit Meeting(const rp_handoff_broker_options &options) : broker(make_broker(options)) {
-        REQUIRE(rp_handoff_backend_listen(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
+        REQUIRE(rp::test::listen_at(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
         request.fd = client.fd.get();
     }
 
@@ -136,8 +137,8 @@ TEST_CASE("sixty-four users can be named, and one more cannot") {
     const std::vector<std::uint32_t> too_many = strangers_and_us(64);
     auto of_broker = allowing<rp_handoff_broker_options>(too_many);
     auto of_backend = allowing<rp_handoff_backend_options>(too_many);
-    CHECK(rp_handoff_broker_create(&of_broker, &broker) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_backend_create(&of_backend, &backend) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_broker_create(&of_broker, &broker, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_backend_create(&of_backend, &backend, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     make_broker(allowing<rp_handoff_broker_options>(most));
     make_backend(allowing<rp_handoff_backend_options>(most));
 }
@@ -146,13 +147,13 @@ TEST_CASE("a backend cannot match pids") {
     auto options = sized<rp_handoff_backend_options>();
     options.peer_flags = RP_HANDOFF_PEER_MATCH_PID;
     rp_handoff_backend *backend = nullptr;
-    CHECK(rp_handoff_backend_create(&options, &backend) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_backend_create(&options, &backend, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
 }
 
 TEST_CASE("a backend drops a broker of a user that it was not told, and takes nothing from it") {
     const Directory directory;
     const Backend backend = make_backend(allowing<rp_handoff_backend_options>(somebody_else));
-    REQUIRE(rp_handoff_backend_listen(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
     const UniqueFd dialled = dial(directory / "backend");
     ClientConnection client;
     std::size_t sent = 0;
@@ -171,7 +172,7 @@ TEST_CASE("a listener from outside is used by the rules, or trusted because its 
     for (const std::int32_t trust : {RP_HANDOFF_TRUST_CREDENTIALS, RP_HANDOFF_TRUST_CALLER}) {
         const std::string path = directory / std::to_string(trust);
         UniqueFd listener = listener_at(path);
-        REQUIRE(rp_handoff_backend_add_listener(backend.get(), listener.get(), trust) == RP_HANDOFF_OK);
+        REQUIRE(rp::test::listen_on(backend.get(), listener.get(), trust) == RP_HANDOFF_OK);
         listener.release();
         const UniqueFd dialled = dial(path);
         CHECK(take_offer(backend) == nullptr);
@@ -199,7 +200,7 @@ TEST_CASE("an offer tells the process and the user that the kernel names for its
     const Directory directory;
     const std::string path = directory / "backend";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     Child broker([&](const Wire &) {
         const Broker own = make_broker();
         const ClientConnection client;

@@ -1,6 +1,7 @@
 // A backend at work: offers answered in any order, by anybody, late or never, and what is counted of them.
 #include <thread>
 
+#include "support/api.hpp"
 #include "support/process.hpp"
 #include "support/raw_broker.hpp"
 
@@ -103,7 +104,7 @@ TEST_CASE("a broker whose backend ends gets its connection back") {
     const std::string path = directory / "backend";
     Child backend([&](const Wire &wire) {
         Backend own = make_backend();
-        must(rp_handoff_backend_listen(own.get(), path.c_str()) == RP_HANDOFF_OK);
+        must(rp::test::listen_at(own.get(), path.c_str()) == RP_HANDOFF_OK);
         wire.say('r');
         rp_handoff_offer *offer = nullptr;
         must(rp_handoff_backend_next_offer(own.get(), RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK);

@@ -104,14 +104,14 @@ TEST_CASE("what a loop or a wait needs of the kernel is made when it is asked fo
         const Hooked<int(int)> hook(calls::epoll_create1(), [](int) { return fails_with(EMFILE); });
         SocketPair pair;
         const Session fresh = receive_over(std::move(pair.a));
-        CHECK(rp_handoff_session_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
+        CHECK(rp_handoff_session_get_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
     }
     {
         const Hooked<int(unsigned, int)> hook(calls::eventfd(), [](unsigned, int) { return fails_with(EMFILE); });
         SocketPair pair;
         const Session fresh = receive_over(std::move(pair.a));
         CHECK(rp_handoff_session_wait(fresh.get(), second) == RP_HANDOFF_ERR_SYSTEM);
-        CHECK(rp_handoff_session_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
+        CHECK(rp_handoff_session_get_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
     }
     check_hands_over(joined);
 }
@@ -125,7 +125,7 @@ TEST_CASE("a dial that fails says why") {
     options.socket_path = path.c_str();
     const auto status_of = [&] {
         Out<rp_handoff_session *> out;
-        const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
         CHECK(out.untouched());
         return status;
     };
@@ -172,7 +172,7 @@ TEST_CASE("a kernel that does not say who sends lets nobody in; one that has no 
             if (has_credentials && !demanded) {
                 CHECK(event.kind == RP_HANDOFF_EVENT_OPENED);
                 auto peer = sized<rp_handoff_session_peer>();
-                CHECK(rp_handoff_session_peer_get(offering.get(), &peer) == RP_HANDOFF_OK);
+                CHECK(rp_handoff_session_get_peer(offering.get(), &peer) == RP_HANDOFF_OK);
                 CHECK(peer.pidfd_state == RP_HANDOFF_PIDFD_UNSUPPORTED);
                 CHECK(peer.pidfd == -1);
             } else {

@@ -129,7 +129,7 @@ TEST_CASE("a child can destroy sessions in which threads of its parent wait, and
         auto submission = submission_of(client.fd.get());
         submission.timeout_ns = 300'000'000;
         auto outcome = sized<rp_handoff_outcome>();
-        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
     };
     std::thread reading(execute);
     std::thread sleeping(execute); // until the other one has read

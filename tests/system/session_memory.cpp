@@ -1,6 +1,7 @@
 // Memory that runs out at the n-th allocation, for every n: a status or an outcome, nothing leaked, nothing lost, and
 // what comes next works.
 #include "support/allocations.hpp"
+#include "support/api.hpp"
 #include "support/session_hand.hpp"
 
 using namespace rp::test;
@@ -42,7 +43,7 @@ TEST_CASE("a session is made whole or not at all, and without memory its descrip
     auto options = sized<rp_handoff_session_options>();
     options.service_name = name.c_str();
     options.peer_uids = uids;
-    options.peer_uid_count = 1;
+    options.peer_uids_length = 1;
     for (const bool receives : {false, true}) {
         for_every_allocation(5, [&](std::size_t nth) {
             CAPTURE(nth);
@@ -50,8 +51,8 @@ TEST_CASE("a session is made whole or not at all, and without memory its descrip
             options.connection_fd = pair.a.get();
             Out<rp_handoff_session *> out;
             const auto [status, happened] = without_memory(nth, [&] {
-                return receives ? rp_handoff_session_receive(&options, out.get())
-                                : rp_handoff_session_open(broker.get(), &options, out.get());
+                return receives ? rp_handoff_session_create_backend(&options, out.get(), nullptr)
+                                : rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
             });
             CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
             CHECK(out.untouched() == happened);
@@ -71,7 +72,7 @@ TEST_CASE("a listener is made whole or not at all") {
     for_every_allocation(1, [&](std::size_t nth) {
         Out<rp_handoff_listener *> out;
         const auto [status, happened] =
-            without_memory(nth, [&] { return rp_handoff_listener_create(path.c_str(), out.get()); });
+            without_memory(nth, [&] { return rp::test::create_listener(path.c_str(), out.get()); });
         CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(exists(path) == !happened);
         Listener(happened ? nullptr : out.value).reset();
@@ -185,9 +186,8 @@ TEST_CASE("of many that are submitted at once those before the one for which the
             item.early_length = 10000;
             items.push_back(item);
         }
-        const auto [status, happened] = without_memory(nth, [&] {
-            return rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 3, nullptr);
-        });
+        const auto [status, happened] = without_memory(
+            nth, [&] { return rp_handoff_session_submit(joined.offering.get(), items.data(), 3, nullptr, nullptr); });
         CHECK((status > 0 || status == RP_HANDOFF_ERR_NO_MEMORY));
         const std::size_t submitted = status > 0 ? static_cast<std::size_t>(status) : 0;
         CHECK((submitted < 3) == happened);
@@ -216,8 +216,9 @@ TEST_CASE("an execute without memory is an error before anything is sent") {
         submission.early = bytes.data();
         submission.early_length = 10000;
         OutStruct<rp_handoff_outcome> outcome;
-        const auto [status, happened] = without_memory(
-            nth, [&] { return rp_handoff_session_execute(joined.offering.get(), &submission, outcome.get()); });
+        const auto [status, happened] = without_memory(nth, [&] {
+            return rp_handoff_session_execute(joined.offering.get(), &submission, outcome.get(), nullptr);
+        });
         CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(outcome.untouched() == happened);
         CHECK(statistics(joined.broker).pending_tokens == 0);

@@ -14,7 +14,7 @@ constexpr uid_t another = stranger + 1;
 rp_handoff_session_options allowing(const std::uint32_t *uids, std::uint32_t count, std::uint32_t flags = 0) {
     auto options = sized<rp_handoff_session_options>();
     options.peer_uids = uids;
-    options.peer_uid_count = count;
+    options.peer_uids_length = count;
     options.peer_flags = flags;
     return options;
 }
@@ -42,7 +42,7 @@ std::int32_t status_with_stranger(bool as_broker, const rp_handoff_session_optio
     const Event event = await_event(session);
     if (event.kind == RP_HANDOFF_EVENT_OPENED) {
         auto known = sized<rp_handoff_session_peer>();
-        CHECK(rp_handoff_session_peer_get(session.get(), &known) == RP_HANDOFF_OK);
+        CHECK(rp_handoff_session_get_peer(session.get(), &known) == RP_HANDOFF_OK);
         CHECK(known.uid == stranger);
         CHECK(known.pid == static_cast<std::uint32_t>(peer.pid()));
     }
@@ -88,7 +88,7 @@ TEST_CASE("an endpoint that another user has bound hears not a word, unless that
     auto options = sized<rp_handoff_session_options>();
     options.socket_path = path.c_str();
     Out<rp_handoff_session *> out;
-    CHECK(rp_handoff_session_open(broker.get(), &options, out.get()) == RP_HANDOFF_ERR_PEER_REJECTED);
+    CHECK(rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr) == RP_HANDOFF_ERR_PEER_REJECTED);
     CHECK(out.untouched());
     const std::uint32_t uid = stranger;
     options = allowing(&uid, 1);

@@ -99,7 +99,7 @@ bool has_ended(const ClientConnection &client) {
 TEST_CASE("a connection is handed to another process, which serves it") {
     const Scene scene;
     auto peer = sized<rp_handoff_session_peer>();
-    CHECK(rp_handoff_session_peer_get(scene.offering.get(), &peer) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_session_get_peer(scene.offering.get(), &peer) == RP_HANDOFF_OK);
     CHECK(peer.pid == static_cast<std::uint32_t>(scene.backend.child.pid()));
     ClientConnection client;
     scene.offer(client);
@@ -182,7 +182,7 @@ TEST_CASE("a stopped backend keeps neither submit nor execute, cancel nor close 
     auto submission = submission_of(borrowed.fd.get());
     submission.timeout_ns = short_while;
     auto outcome = sized<rp_handoff_outcome>();
-    CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
     CHECK(outcome.ownership == RP_HANDOFF_OWNER_BROKER);
     const std::uint64_t id = submit(scene.offering, clients[1]);
     CHECK(rp_handoff_session_cancel(scene.offering.get(), id) == 1);

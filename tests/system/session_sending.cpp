@@ -212,7 +212,7 @@ TEST_CASE("too many descriptors in flight are a fallback of its own, and the bro
     CHECK(statistics(joined.broker).fd_pressure_episodes == 1);
     check_hands_over(joined);
     for (int i = 0; i < 3; ++i) {
-        rp_handoff_broker_accept_succeeded(joined.broker.get());
+        rp_handoff_broker_note_accept(joined.broker.get(), 0);
     }
     CHECK(statistics(joined.broker).fd_pressure == 0);
 }
@@ -234,7 +234,7 @@ TEST_CASE("where a batch is too much for the kernel its offers go one by one") {
                                                    sent.push_back(descriptors_of(message));
                                                    return calls::sendmsg().real(fd, message, flags);
                                                });
-        REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 10, nullptr) == 10);
+        REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), 10, nullptr, nullptr) == 10);
     }
     CHECK(sent == std::vector<std::size_t>(10, 1));
     joined.turn();

@@ -136,8 +136,8 @@ class Soak {
             items.push_back(submission);
         }
         std::vector<std::uint64_t> ids(count);
-        const std::int32_t submitted = rp_handoff_session_submit(joined_.offering.get(), items.data(), sizeof items[0],
-                                                                 static_cast<std::uint32_t>(count), ids.data());
+        const std::int32_t submitted = rp_handoff_session_submit(
+            joined_.offering.get(), items.data(), static_cast<std::uint32_t>(count), ids.data(), nullptr);
         REQUIRE((submitted > 0 || submitted == RP_HANDOFF_ERR_LIMIT_SESSION ||
                  submitted == RP_HANDOFF_ERR_LIMIT_BYTES || submitted == RP_HANDOFF_ERR_CLOSED));
         for (std::int32_t i = 0; i < submitted; ++i) {

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <thread>
 
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
 #include "support/process.hpp"
 #include "support/raw_broker.hpp"
@@ -139,7 +140,7 @@ TEST_CASE("handoffs between two processes that are interrupted all the time comp
     const std::string path = directory / "backend";
     Child backend([&](const Wire &wire) {
         const Backend own = make_backend();
-        must(rp_handoff_backend_listen(own.get(), path.c_str()) == RP_HANDOFF_OK);
+        must(rp::test::listen_at(own.get(), path.c_str()) == RP_HANDOFF_OK);
         wire.say('r');
         const Storm storm;
         for (std::string name; name != "last";) {
@@ -211,7 +212,7 @@ TEST_CASE("a backend that waits for an offer goes on waiting when it is interrup
         must(execute(own, request_to(path, client.fd.get(), issue(own))).result == RP_HANDOFF_COMPLETED);
     });
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const Storm storm(say_so, broker.wire());
     rp_handoff_offer *offer = nullptr;
     CHECK(rp_handoff_backend_next_offer(backend.get(), RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK);
@@ -242,12 +243,12 @@ TEST_CASE("a thread that is cancelled in an execute ends after it, with the outc
     const Directory directory;
     const std::string path = directory / "backend";
     Server server;
-    REQUIRE(rp_handoff_backend_listen(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const Broker broker = make_broker();
     const ClientConnection client;
     const rp_handoff_request request = request_to(path, client.fd.get(), issue(broker));
     auto outcome = sized<rp_handoff_outcome>();
-    run_cancelled([&] { rp_handoff_broker_execute(broker.get(), &request, &outcome); });
+    run_cancelled([&] { rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr); });
     CHECK(outcome.result == RP_HANDOFF_COMPLETED);
 }
 
@@ -258,7 +259,7 @@ TEST_CASE("a thread that is cancelled while its execute waits ends after it") {
     auto outcome = sized<rp_handoff_outcome>();
     std::atomic<bool> returned{false};
     std::thread waiting([&] {
-        rp_handoff_broker_execute(scene.broker.get(), &scene.request, &outcome);
+        rp_handoff_broker_execute(scene.broker.get(), &scene.request, &outcome, nullptr);
         returned = true;
         int old = 0;
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old); // std::thread does not like to be cancelled
@@ -279,7 +280,7 @@ TEST_CASE("a thread that was cancelled can still use every call of a backend") {
     std::int32_t statuses[7] = {-1, -1, -1, -1, -1, -1, -1};
     run_cancelled([&] {
         const std::string path = directory / "backend";
-        statuses[0] = rp_handoff_backend_listen(backend.get(), path.c_str());
+        statuses[0] = rp::test::listen_at(backend.get(), path.c_str());
     });
     for (std::uint8_t i = 0; i < 2; ++i) {
         brokers[i].emplace(directory / "backend");
@@ -350,7 +351,7 @@ TEST_CASE("the library says nothing on standard output and standard error, whate
         junk.send({1, 2, 3});
         accept_and_close(take_offer(backend.backend));
         take_offer(backend.backend);
-        rp_handoff_backend_listen(backend.backend.get(), "/nowhere/at/all");
+        rp::test::listen_at(backend.backend.get(), "/nowhere/at/all");
         rp_handoff_broker_issue(garbled.broker.get(), "\xff", 0, nullptr);
         rp_handoff_broker_destroy(reinterpret_cast<rp_handoff_broker *>(backend.backend.get()));
     }

@@ -86,7 +86,7 @@ bool hand_over_on(Flaky &time) {
     };
     const rp_handoff_request request = request_over(joined.connection.get(), client.fd.get(), issue(broker));
     auto outcome = sized<rp_handoff_outcome>();
-    const std::int32_t status = rp_handoff_broker_execute(broker.get(), &request, &outcome);
+    const std::int32_t status = rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr);
     CHECK((status == RP_HANDOFF_OK || status == RP_HANDOFF_ERR_TOKEN_EXPIRED));
     if (status != RP_HANDOFF_OK || outcome.ownership == RP_HANDOFF_OWNER_BROKER) {
         CHECK_FALSE(adopted);
@@ -122,8 +122,8 @@ struct Curious {
         auto of_broker = sized<rp_handoff_broker_statistics>();
         auto of_backend = sized<rp_handoff_backend_statistics>();
         if (broker != nullptr && backend != nullptr) {
-            CHECK(rp_handoff_broker_statistics_get(broker, &of_broker) == RP_HANDOFF_OK);
-            CHECK(rp_handoff_backend_statistics_get(backend, &of_backend) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_broker_get_statistics(broker, &of_broker) == RP_HANDOFF_OK);
+            CHECK(rp_handoff_backend_get_statistics(backend, &of_backend) == RP_HANDOFF_OK);
         }
     }
     static std::int32_t now(void *self, std::uint64_t *out) {
@@ -242,10 +242,8 @@ TEST_CASE("no lock is held while a clock, a wait or a random source runs, and ea
     CHECK(rp_handoff_backend_expect(backend.get(), &token) == RP_HANDOFF_OK);
     CHECK(rp_handoff_backend_consume(backend.get(), &token, token.bytes, 16) == RP_HANDOFF_OK);
     std::uint64_t timeout = 0;
-    CHECK(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
-    std::uint32_t count = 0;
-    std::int32_t more = 0;
-    CHECK(rp_handoff_broker_sweep(broker.get(), 0, nullptr, 0, &count, &more) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_backend_get_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_next_overdue(broker.get(), nullptr) == 0);
     CHECK(rp_handoff_broker_revoke(broker.get(), &token) == 1);
     CHECK(curious.calls > 8);
 }

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from ctypes import POINTER, byref, c_char_p, c_int32, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
+from ctypes import POINTER, byref, c_char_p, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
 from multiprocessing import reduction
 
 sys.dont_write_bytecode = True
@@ -29,15 +29,14 @@ class SessionOptions(Sized):
         ("struct_size", c_uint32),
         ("peer_flags", c_uint32),
         ("peer_uids", POINTER(c_uint32)),
-        ("peer_uid_count", c_uint32),
+        ("peer_uids_length", c_size_t),
         ("peer_pid", c_uint32),
-        ("socket_path", c_char_p),
         ("connection_fd", c_int32),
-        ("max_in_flight", c_uint32),
+        ("socket_path", c_char_p),
         ("service_name", c_char_p),
-        ("open_timeout_ns", c_uint64),
+        ("max_in_flight", c_uint32),
         ("max_queued_bytes", c_uint32),
-        ("reserved", c_uint32),
+        ("open_timeout_ns", c_uint64),
         ("now", c_void_p),
         ("wait", c_void_p),
         ("time_user_data", c_void_p),
@@ -63,12 +62,13 @@ class Submission(Sized):
         ("struct_size", c_uint32),
         ("fd", c_int32),
         ("flags", c_uint32),
-        ("metadata_length", c_uint32),
+        ("reserved", c_uint32),
         ("metadata", POINTER(c_uint8)),
+        ("metadata_length", c_size_t),
         ("early", POINTER(c_uint8)),
-        ("early_length", c_uint32),
-        ("prologue_length", c_uint32),
+        ("early_length", c_size_t),
         ("prologue", POINTER(c_uint8)),
+        ("prologue_length", c_size_t),
         ("timeout_ns", c_uint64),
         ("correlation_id", c_uint64),
         ("user_data", c_uint64),
@@ -77,11 +77,11 @@ class Submission(Sized):
 
 
 SESSION_FUNCTIONS = {
-    "session_open": (c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
-    "session_receive": (POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_create_broker": (c_void_p, POINTER(SessionOptions), POINTER(c_void_p), POINTER(rp_handoff.Error)),
+    "session_create_backend": (POINTER(SessionOptions), POINTER(c_void_p), POINTER(rp_handoff.Error)),
     "session_wait": (c_void_p, c_uint64),
     "session_next_event": (c_void_p, POINTER(Event), POINTER(Outcome)),
-    "session_execute": (c_void_p, POINTER(Submission), POINTER(Outcome)),
+    "session_execute": (c_void_p, POINTER(Submission), POINTER(Outcome), POINTER(rp_handoff.Error)),
 }
 
 
@@ -108,7 +108,7 @@ def take_offers(library, end):
     out_event, out_adopted, forever = byref(event), byref(adopted), c_uint64(FOREVER)
     wait, next_event, accept, destroy = (untyped(library, name) for name in (
         "session_wait", "session_next_event", "offer_accept", "offer_destroy"))
-    library.check(library.session_receive(SessionOptions(connection_fd=end.detach()), session))
+    library.check(library.session_create_backend(SessionOptions(connection_fd=end.detach()), session, None))
     while True:
         wait(session, forever)  # which sends the last answer
         if next_event(session, out_event, None) == 1 and event.kind == EVENT_OFFER:
@@ -137,10 +137,10 @@ def take_handles(connection):
 def giver_of_offers(library, broker, end, fd):
     session, outcome, submission = c_void_p(), Outcome(), Submission(fd=fd)
     given, out_outcome, execute = byref(submission), byref(outcome), untyped(library, "session_execute")
-    library.check(library.session_open(broker.pointer, SessionOptions(connection_fd=end.detach()), session))
+    library.check(library.session_create_broker(broker.pointer, SessionOptions(connection_fd=end.detach()), session, None))
 
     def give():
-        library.check(execute(session, given, out_outcome))
+        library.check(execute(session, given, out_outcome, None))
         assert outcome.result == rp_handoff.COMPLETED
 
     return give

@@ -21,10 +21,10 @@ TEST_CASE("a connection that the backend has adopted is kept, and all that the b
     REQUIRE(scene.connect() == RP_HANDOFF_OK);
     scene.check_adopted();
     CHECK(scene.got.refusal_code == 0);
-    CHECK(scene.got.retry_after_ms == 0);
+    CHECK(scene.got.retry_after_ns == 0);
     CHECK(scene.got.connection_id == 77);
     CHECK(scene.got.capabilities == (0xF0 | handle_passing));
-    CHECK(scene.got.keepalive_secs == 60);
+    CHECK(scene.got.keepalive_ns == 60 * second);
     CHECK(scene.got.has_token == 1);
     CHECK(rp_handoff_token_equal(&scene.got.token, &scene.token) == 1);
     CHECK(std::string_view(scene.got.endpoint) == scene.backend_path); // to be cached
@@ -39,18 +39,18 @@ TEST_CASE("a Hello says whom the client wants, and that it would keep the connec
         scene.request.adopt = adopt ? 1 : 0;
         scene.request.wanted_version = "1.5";
         scene.request.own_version = "1.6";
-        scene.request.keepalive_secs = 30;
+        scene.request.keepalive_ns = 30 * second - 1; // rounded up
         REQUIRE(scene.connect() == RP_HANDOFF_OK);
         const auto hello = decode_hello(scene.hello);
-        CHECK(to_string(hello.service_name) == "service");
-        CHECK(to_string(hello.wanted_version) == "1.5");
-        CHECK(to_string(hello.client_version) == "1.6");
+        CHECK(std::string(VIEW_PAIR(hello, service_name)) == "service");
+        CHECK(std::string(VIEW_PAIR(hello, wanted_version)) == "1.5");
+        CHECK(std::string(VIEW_PAIR(hello, client_version)) == "1.6");
         CHECK(hello.client_min_protocol == 1);
         CHECK(hello.client_max_protocol == 1);
         CHECK(hello.peer_pid == static_cast<std::uint32_t>(getpid()));
         CHECK(hello.client_keepalive_secs == 30);
         CHECK(hello.client_capabilities == (adopt ? handle_passing : 0));
-        CHECK(to_string(hello.client_lib_name) == "rp_handoff");
+        CHECK(std::string(VIEW_PAIR(hello, client_lib_name)) == "rp_handoff");
     }
 }
 
@@ -98,8 +98,8 @@ TEST_CASE("a client that does not want to keep the connection does not wait for 
 TEST_CASE("without the broker's bit, or a whole token, there is nothing to wait for") {
     using Change = void (*)(rp_handoff_wire_reply &);
     for (const Change change : {Change([](rp_handoff_wire_reply &r) { r.server_capabilities = 0xF0; }),
-                                Change([](rp_handoff_wire_reply &r) { r.handle_passed_token.length = 0; }),
-                                Change([](rp_handoff_wire_reply &r) { r.handle_passed_token.length = 15; })}) {
+                                Change([](rp_handoff_wire_reply &r) { r.handle_passed_token_length = 0; }),
+                                Change([](rp_handoff_wire_reply &r) { r.handle_passed_token_length = 15; })}) {
         ClientScene scene;
         scene.on_hello = [&](int) {
             auto reply = negotiated(scene.backend_path, scene.token);
@@ -122,7 +122,7 @@ TEST_CASE("a refusal gives no connection but its reasons") {
         auto reply = sized<rp_handoff_wire_reply>();
         reply.choice = RP_HANDOFF_REPLY_REFUSED;
         reply.code = RP_HANDOFF_REFUSED_FD_PRESSURE;
-        reply.reason = text("short of\ndescriptors");
+        SET_PAIR(reply, reason, "short of\ndescriptors");
         reply.retry_after_ms = 1500;
         scene.answer(reply);
     };
@@ -130,7 +130,7 @@ TEST_CASE("a refusal gives no connection but its reasons") {
     CHECK(scene.got.route == RP_HANDOFF_ROUTE_REFUSED);
     CHECK(scene.got.fd == -1);
     CHECK(scene.got.refusal_code == RP_HANDOFF_REFUSED_FD_PRESSURE);
-    CHECK(scene.got.retry_after_ms == 1500);
+    CHECK(scene.got.retry_after_ns == 1'500'000'000);
     CHECK(std::string_view(scene.got.reason) == "short of?descriptors"); // for logs
     CHECK(scene.got.has_token == 0);
     CHECK(std::string_view(scene.got.endpoint) == "");
@@ -204,7 +204,7 @@ TEST_CASE("texts of the broker that are too long are cut to fit, at a character'
     const std::string version = std::string(254, 'x') + "\xC3\xA9";
     scene.on_hello = [&](int) {
         auto reply = negotiated(scene.backend_path, scene.token);
-        reply.daemon_version = text(version);
+        SET_PAIR(reply, daemon_version, version);
         scene.answer(reply);
     };
     REQUIRE(scene.connect() == RP_HANDOFF_OK);
@@ -245,13 +245,13 @@ TEST_CASE("a front door of the library's and a client of the library's come toge
         write_all(fd, guest.received());
     };
     REQUIRE(scene.connect() == RP_HANDOFF_OK);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(scene.got.route == RP_HANDOFF_ROUTE_HANDLE_PASSED);
     CHECK(scene.got.connection_id == visit.visit.connection_id);
 
     scene.request.adopt = 0;
     REQUIRE(scene.connect() == RP_HANDOFF_OK);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(scene.got.route == RP_HANDOFF_ROUTE_BROKER_NEGOTIATED);
 
     scene.request.service_name = "nothing";

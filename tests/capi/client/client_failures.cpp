@@ -37,7 +37,7 @@ class HastyClient {
         request.now = read_clock;
         request.wait = be_served;
         request.time_user_data = this;
-        REQUIRE(rp_handoff_client_connect(&request, &got) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_client_connect(&request, &got, nullptr) == RP_HANDOFF_OK);
         fd_.reset(got.fd);
     }
 
@@ -140,7 +140,7 @@ TEST_CASE(
 TEST_CASE("a backend that adopted what its client gave up sees the end of the connection") {
     const HastyClient client;
     CHECK(client.got.route == RP_HANDOFF_ROUTE_BROKER_NEGOTIATED);
-    CHECK(client.visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(client.visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     REQUIRE(client.house.adopted);
     char byte = 0;
     const ssize_t n = recv(client.house.adopted.get(), &byte, 1, MSG_DONTWAIT);
@@ -288,7 +288,7 @@ TEST_CASE("a broker or a backend that is somebody else's is not talked to") {
     const std::uint32_t somebody_else[] = {4'000'000'000};
     ClientScene scene;
     scene.request.peer_uids = somebody_else;
-    scene.request.peer_uid_count = 1;
+    scene.request.peer_uids_length = 1;
     scene.request.cached_endpoint = scene.backend_path.c_str();
     CHECK(scene.connect() == RP_HANDOFF_ERR_PEER_REJECTED);
     const auto answer = std::exchange(scene.on_hello, [](int) {});
@@ -323,17 +323,17 @@ TEST_CASE("a request that makes no sense is refused before anything happens") {
     CHECK(status_after([](auto &r) { r.now = nullptr; }) == invalid);
     CHECK(status_after([](auto &r) { r.wait = nullptr; }) == invalid);
     CHECK(status_after([](auto &r) { r.peer_flags = RP_HANDOFF_PEER_MATCH_PID; }) == invalid);
-    CHECK(status_after([](auto &r) { r.peer_uid_count = 1; }) == invalid);
-    CHECK(status_after([](auto &r) { r.struct_size = 0; }) == invalid);
+    CHECK(status_after([](auto &r) { r.peer_uids_length = 1; }) == invalid);
+    CHECK(status_after([](auto &r) { r.struct_size = 0; }) == RP_HANDOFF_ERR_STRUCT_SIZE);
     for (const char *bad : {of_256.c_str(), "\xFF"}) {
         CHECK(status_after([bad](auto &r) { r.service_name = bad; }) == invalid);
         CHECK(status_after([bad](auto &r) { r.wanted_version = bad; }) == invalid);
         CHECK(status_after([bad](auto &r) { r.own_version = bad; }) == invalid);
     }
     auto out = sized<rp_handoff_client_connection>();
-    CHECK(rp_handoff_client_connect(nullptr, &out) == invalid);
+    CHECK(rp_handoff_client_connect(nullptr, &out, nullptr) == invalid);
     ClientScene scene;
-    CHECK(rp_handoff_client_connect(&scene.request, nullptr) == invalid);
+    CHECK(rp_handoff_client_connect(&scene.request, nullptr, nullptr) == invalid);
 }
 
 TEST_CASE("names of 255 bytes go through") {

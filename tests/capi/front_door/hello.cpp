@@ -49,7 +49,7 @@ TEST_CASE("a Hello that trickles in byte by byte within its deadline is served")
     House house({sized<rp_handoff_broker_options>()}, with_timeout((bytes.size() + 1) * second));
     const Guest guest;
     const Trickler trickler(house, guest, bytes);
-    CHECK(house.serve(guest).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(house.serve(guest).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(trickler.sent == bytes.size());
 }
 
@@ -83,7 +83,8 @@ TEST_CASE("a Hello whose last byte comes one nanosecond before the deadline is s
                 house.act();
             }
         };
-        CHECK(house.serve(guest).visit.result == (early == 1 ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_DROPPED));
+        CHECK(house.serve(guest).visit.result ==
+              (early == 1 ? RP_HANDOFF_FRONT_DOOR_HANDED_OFF : RP_HANDOFF_FRONT_DOOR_DROPPED));
     }
 }
 
@@ -112,7 +113,7 @@ TEST_CASE("a Hello of 64 KiB is served, and one byte more is refused before it i
     const House house;
     const Bytes hello = encoded(hello_of());
     const Guest longest(padded_to(hello, 65536));
-    CHECK(house.serve(longest).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(house.serve(longest).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     const Guest too_long(padded_to(hello, 65537));
     check_dropped(house.serve(too_long), RP_HANDOFF_ERR_FRAME_TOO_LARGE);
     CHECK(too_long.received().empty());
@@ -124,14 +125,15 @@ TEST_CASE("the bound of a Hello can be lowered, and is at most 64 KiB") {
     const Bytes hello = encoded(hello_of());
     options.max_hello_bytes = static_cast<std::uint32_t>(hello.size() - RP_HANDOFF_FRAME_HEADER_SIZE);
     const House exact(sized<rp_handoff_broker_options>(), options);
-    CHECK(exact.serve(Guest(hello)).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(exact.serve(Guest(hello)).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     --options.max_hello_bytes;
     const House lower(sized<rp_handoff_broker_options>(), options);
     check_dropped(lower.serve(Guest(hello)), RP_HANDOFF_ERR_FRAME_TOO_LARGE);
 
     rp_handoff_front_door *door = nullptr;
     options.max_hello_bytes = 65537;
-    CHECK(rp_handoff_front_door_create(lower.broker.get(), &options, &door) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_front_door_create(lower.broker.get(), &options, &door, nullptr) ==
+          RP_HANDOFF_ERR_INVALID_ARGUMENT);
 }
 
 TEST_CASE("what does not speak the framing is dropped at its first byte") {
@@ -184,7 +186,7 @@ TEST_CASE("what follows the Hello is left for whoever gets the connection") {
     Bytes bytes = encoded(hello_of());
     bytes.insert(bytes.end(), {'h', 'i'});
     const Guest guest(bytes);
-    CHECK(house.serve(guest).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(house.serve(guest).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(read_available(house.adopted.get()) == Bytes{'h', 'i'});
 }
 

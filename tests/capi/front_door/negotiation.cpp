@@ -1,4 +1,5 @@
 // What a client is told, when its connection is handed over, and when it is told "ready".
+#include "support/api.hpp"
 #include "support/door.hpp"
 #include "support/server.hpp"
 
@@ -25,20 +26,20 @@ Bytes ready_frame(const rp_handoff_token &token, std::uint64_t id) {
 }
 
 void check_no_handoff(const Visit &visit, const Guest &guest) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(visit.visit.attempted == 0);
     CHECK(visit.visit.ready_delivered == 0);
     const Reply answer = guest.reply();
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
     CHECK(answer.reply.server_capabilities == 0xF0);
-    CHECK(answer.reply.handle_passed_token.length == 0);
-    CHECK(to_string(answer.reply.backend_pipe) == "/where/clients/reconnect");
+    CHECK(answer.reply.handle_passed_token_length == 0);
+    CHECK(std::string(VIEW_PAIR(answer.reply, backend_pipe)) == "/where/clients/reconnect");
     CHECK(answer.rest.empty());
 }
 
 // A handoff was tried and did not complete: the client has its reply, and after it nothing but the end.
 void check_fell_back(House &house, Guest &guest, const Visit &visit) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(visit.visit.attempted == 1);
     CHECK(visit.visit.ready_delivered == 0);
     CHECK(visit.outcome.result == RP_HANDOFF_FALLBACK);
@@ -59,19 +60,19 @@ TEST_CASE("a client learns where its service is and what it can, whatever become
     House house;
     const Guest guest(encoded(hello_of(), 77));
     const Visit visit = house.serve(guest);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(visit.visit.status == RP_HANDOFF_OK);
     CHECK(visit.visit.code == 0);
     const Reply answer = guest.reply();
     CHECK(answer.request_id == 77);
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
     CHECK(answer.reply.negotiated_protocol == 1);
-    CHECK(to_string(answer.reply.daemon_version) == "2.1");
-    CHECK(to_string(answer.reply.backend_pipe) == "/where/clients/reconnect");
-    CHECK(answer.reply.warning_count == 0);
+    CHECK(std::string(VIEW_PAIR(answer.reply, daemon_version)) == "2.1");
+    CHECK(std::string(VIEW_PAIR(answer.reply, backend_pipe)) == "/where/clients/reconnect");
+    CHECK(answer.reply.warnings_length == 0);
     CHECK(answer.reply.server_capabilities == (0xF0 | handle_passing));
     CHECK(answer.reply.keepalive_interval_secs == 60);
-    CHECK(answer.reply.handle_passed_token.length == 16);
+    CHECK(answer.reply.handle_passed_token_length == 16);
     CHECK(answer.reply.connection_id == visit.visit.connection_id);
 }
 
@@ -119,7 +120,7 @@ TEST_CASE("reply and ready frame leave in one write each") {
     write_all(pair.a.get(), Bytes(hello.begin(), body));
     write_all(pair.a.get(), Bytes(body, hello.end()));
     const Visit visit = serve(house.door, pair.b.get());
-    REQUIRE(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    REQUIRE(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     const Reply answer(read_available(pair.a.get()));
     CHECK(answer.rest.empty());
     CHECK(read_available(pair.a.get()) == ready_frame(answer.token(), visit.visit.connection_id));
@@ -135,7 +136,7 @@ TEST_CASE("a client that cannot be told ready any more is handed off all the sam
         guest.pair.a.reset();
     };
     const Visit visit = house.serve(guest);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(visit.visit.ready_delivered == 0);
     CHECK(visit.outcome.ownership == RP_HANDOFF_OWNER_BACKEND);
 }
@@ -222,7 +223,7 @@ TEST_CASE("a token revoked while its reply is on the way is offered to nobody") 
         house.time.meanwhile = [] {};
     };
     const Visit visit = house.serve(guest);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(visit.visit.attempted == 0);
     CHECK(statistics(house.backend).connections == 0);
     house.check_nothing_pending();
@@ -240,14 +241,14 @@ TEST_CASE("a client that does not say that it can keep a connection is not hande
     CHECK_FALSE(take_offer(house.backend));
     auto hello = hello_of();
     hello.client_capabilities = ~std::uint64_t{0};
-    CHECK(house.serve(Guest(hello)).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(house.serve(Guest(hello)).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
 }
 
 TEST_CASE("a service without handoffs, or with an adopted backend, lets its clients reconnect") {
-    using Change = void (*)(rp_handoff_service &);
-    for (const Change change : {Change([](rp_handoff_service &s) { s.handoff_disabled = 1; }),
-                                Change([](rp_handoff_service &s) { s.handoff_endpoint = nullptr; }),
-                                Change([](rp_handoff_service &s) { s.adopted_backend = 1; })}) {
+    using Change = void (*)(rp_handoff_front_door_service &);
+    for (const Change change : {Change([](rp_handoff_front_door_service &s) { s.handoff_disabled = 1; }),
+                                Change([](rp_handoff_front_door_service &s) { s.handoff_endpoint = nullptr; }),
+                                Change([](rp_handoff_front_door_service &s) { s.adopted_backend = 1; })}) {
         House house;
         change(house.service);
         house.put();
@@ -305,7 +306,7 @@ TEST_CASE("a backend that fails too often is not attempted until its window ends
     }
     CHECK(statistics(house.broker).issued == 2);
     house.time.now = window_end;
-    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(statistics(house.broker).backends_with_failures == 0);
 }
 
@@ -340,7 +341,7 @@ TEST_CASE("the key of a service without one is that of a shared instance") {
     key.service_name = "service";
     key.service_version = "2.1";
     std::uint32_t count = 0;
-    CHECK(rp_handoff_broker_failure_count(house.broker.get(), &key, &count) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_broker_get_failure_count(house.broker.get(), &key, &count, nullptr) == RP_HANDOFF_OK);
     CHECK(count == 1);
 }
 
@@ -356,7 +357,7 @@ TEST_CASE("a broker that runs out of descriptors when it dials the backend refus
     const Visit visit = house.serve(first);
     const Visit refused = house.serve(next);
     REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(visit.outcome.cause == RP_HANDOFF_CAUSE_DESCRIPTOR_PRESSURE);
     CHECK(visit.outcome.reason == RP_HANDOFF_REASON_FD_PRESSURE_DISABLED);
     CHECK(first.reply().rest.empty());
@@ -371,13 +372,14 @@ TEST_CASE("a service can be replaced and removed for the visits to come") {
     house.put();
     const Guest guest(hello_of());
     house.serve(guest);
-    CHECK(to_string(guest.reply().reply.daemon_version) == "3.0");
+    const Reply answer = guest.reply();
+    CHECK(VIEW_PAIR(answer.reply, daemon_version) == "3.0");
     CHECK(rp_handoff_front_door_remove_service(house.door.get(), "another") == 0);
     CHECK(rp_handoff_front_door_remove_service(house.door.get(), "service") == 1);
     CHECK(rp_handoff_front_door_remove_service(house.door.get(), "service") == 0);
     CHECK(house.serve(Guest(hello_of())).visit.code == RP_HANDOFF_REFUSED_SERVICE_UNKNOWN);
     house.put();
-    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
 }
 
 TEST_CASE("a service is found by its whole name") {
@@ -393,14 +395,14 @@ TEST_CASE("every connection id is another one, also where many threads serve") {
     const Server server;
     const Directory directory;
     const std::string path = directory / "backend";
-    REQUIRE(rp_handoff_backend_listen(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const Broker broker = make_broker();
     const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
-    auto service = sized<rp_handoff_service>();
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     service.backend_endpoint = "/reconnect";
     service.handoff_endpoint = path.c_str();
-    REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
 
     constexpr std::size_t visits = 50;
     std::uint64_t ids[4][visits] = {};
@@ -410,7 +412,7 @@ TEST_CASE("every connection id is another one, also where many threads serve") {
             for (std::uint64_t &id : mine) {
                 const Guest guest(hello_of());
                 const Visit visit = serve(door, guest.brokers_end());
-                CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+                CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
                 CHECK(guest.reply().reply.connection_id == visit.visit.connection_id);
                 id = visit.visit.connection_id;
             }
@@ -430,13 +432,13 @@ TEST_CASE("every connection id is another one, also where many threads serve") {
 TEST_CASE("a visit sees a service as it was before it was replaced, or as it is after, and nothing in between") {
     const Broker broker = make_broker();
     const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
-    auto service = sized<rp_handoff_service>();
+    auto service = sized<rp_handoff_front_door_service>();
     service.name = "service";
     const std::string long_texts[] = {std::string(200, 'a'), std::string(200, 'b')};
     const auto put = [&](std::size_t which) {
         service.version = long_texts[which].c_str();
         service.backend_endpoint = long_texts[which].c_str();
-        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
     };
     put(0);
     std::vector<std::thread> threads;
@@ -446,8 +448,9 @@ TEST_CASE("a visit sees a service as it was before it was replaced, or as it is 
                 const Guest guest(hello_of());
                 serve(door, guest.brokers_end());
                 const Reply answer = guest.reply();
-                CHECK(answer.reply.daemon_version.length == 200);
-                CHECK(to_string(answer.reply.daemon_version) == to_string(answer.reply.backend_pipe));
+                CHECK(answer.reply.daemon_version_length == 200);
+                CHECK(std::string(VIEW_PAIR(answer.reply, daemon_version)) ==
+                      std::string(VIEW_PAIR(answer.reply, backend_pipe)));
             }
         });
     }
@@ -462,9 +465,9 @@ TEST_CASE("a visit sees a service as it was before it was replaced, or as it is 
 TEST_CASE("what a service says of itself is checked") {
     House house;
     const auto status_after = [&house](const auto &change) {
-        rp_handoff_service service = house.service;
+        rp_handoff_front_door_service service = house.service;
         change(service);
-        return rp_handoff_front_door_put_service(house.door.get(), &service);
+        return rp_handoff_front_door_put_service(house.door.get(), &service, nullptr);
     };
     constexpr std::int32_t invalid = RP_HANDOFF_ERR_INVALID_ARGUMENT;
     const std::string of_255(255, 'x');
@@ -488,28 +491,28 @@ TEST_CASE("what a service says of itself is checked") {
         CHECK(status_after([&](auto &s) { s.handoff_endpoint = path; }) == RP_HANDOFF_ERR_PATH_INVALID);
     }
     CHECK(status_after([&](auto &s) { s.client_peer_flags = RP_HANDOFF_PEER_MATCH_PID; }) == invalid);
-    CHECK(status_after([&](auto &s) { s.client_uid_count = 1; }) == invalid);
+    CHECK(status_after([&](auto &s) { s.client_uids_length = 1; }) == invalid);
     const std::uint32_t uids[65] = {};
     const char *versions[65];
     std::fill(std::begin(versions), std::end(versions), "1");
     for (const std::uint32_t count : {64U, 65U}) {
         CHECK(status_after([&](auto &s) {
                   s.allowed_versions = versions;
-                  s.allowed_version_count = count;
+                  s.allowed_versions_length = count;
               }) == (count == 64 ? RP_HANDOFF_OK : invalid));
         CHECK(status_after([&](auto &s) {
                   s.client_uids = uids;
-                  s.client_uid_count = count;
+                  s.client_uids_length = count;
               }) == (count == 64 ? RP_HANDOFF_OK : invalid));
     }
-    CHECK(status_after([&](auto &s) { s.allowed_version_count = 1; }) == invalid);
+    CHECK(status_after([&](auto &s) { s.allowed_versions_length = 1; }) == invalid);
     versions[63] = nullptr;
     CHECK(status_after([&](auto &s) {
               s.allowed_versions = versions;
-              s.allowed_version_count = 64;
+              s.allowed_versions_length = 64;
           }) == invalid);
     const auto bad_key = rp_handoff_backend_key{};
-    CHECK(status_after([&](auto &s) { s.backend = &bad_key; }) == invalid);
-    CHECK(status_after([&](auto &s) { s.struct_size = 0; }) == invalid);
-    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_HANDED_OFF); // as it was put at first
+    CHECK(status_after([&](auto &s) { s.backend = &bad_key; }) == RP_HANDOFF_ERR_STRUCT_SIZE);
+    CHECK(status_after([&](auto &s) { s.struct_size = 0; }) == RP_HANDOFF_ERR_STRUCT_SIZE);
+    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF); // as it was put at first
 }

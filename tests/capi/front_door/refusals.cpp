@@ -81,19 +81,19 @@ TEST_CASE("of several reasons to refuse the first is told, in a fixed order") {
         House house(sized<rp_handoff_broker_options>(), one_hello());
         if ((reasons & foreign_user) != 0) {
             house.service.client_uids = somebody_else;
-            house.service.client_uid_count = 1;
+            house.service.client_uids_length = 1;
         }
         house.service.allowed_versions = allowed;
-        house.service.allowed_version_count = 2;
+        house.service.allowed_versions_length = 2;
         house.put();
         if ((reasons & too_many) != 0) {
             house.serve(Guest(hello_of("nothing")));
         }
         if ((reasons & pressure) != 0) {
-            REQUIRE(rp_handoff_broker_demote(house.broker.get()) == RP_HANDOFF_OK);
+            REQUIRE(rp_handoff_broker_note_accept(house.broker.get(), EMFILE) == 1);
         }
         auto hello = hello_of((reasons & unknown_service) != 0 ? "nothing" : "service");
-        hello.wanted_version = text((reasons & blocked_version) != 0 ? "1.2" : "1.1");
+        SET_PAIR(hello, wanted_version, (reasons & blocked_version) != 0 ? "1.2" : "1.1");
         hello.peer_pid += (reasons & wrong_pid) != 0 ? 1 : 0;
         hello.client_min_protocol = hello.client_max_protocol = (reasons & no_version) != 0 ? 2 : 1;
         const Guest guest(hello);
@@ -114,11 +114,11 @@ TEST_CASE("a claimed pid has to be the client's, unless it is not claimed") {
         return house.serve(Guest(hello)).visit.result;
     };
     const auto own = static_cast<std::uint32_t>(getpid());
-    CHECK(result_of(own) == RP_HANDOFF_VISIT_HANDED_OFF);
-    CHECK(result_of(0) == RP_HANDOFF_VISIT_HANDED_OFF);
-    CHECK(result_of(own + 1) == RP_HANDOFF_VISIT_REFUSED);
-    CHECK(result_of(1) == RP_HANDOFF_VISIT_REFUSED);
-    CHECK(result_of(UINT32_MAX) == RP_HANDOFF_VISIT_REFUSED);
+    CHECK(result_of(own) == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
+    CHECK(result_of(0) == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
+    CHECK(result_of(own + 1) == RP_HANDOFF_FRONT_DOOR_REFUSED);
+    CHECK(result_of(1) == RP_HANDOFF_FRONT_DOOR_REFUSED);
+    CHECK(result_of(UINT32_MAX) == RP_HANDOFF_FRONT_DOOR_REFUSED);
 }
 
 TEST_CASE("version 1 has to be in the client's range") {
@@ -137,7 +137,7 @@ TEST_CASE("version 1 has to be in the client's range") {
         hello.client_max_protocol = c.max;
         const Guest guest(hello);
         const Visit visit = house.serve(guest);
-        CHECK(visit.visit.result == (c.served ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_REFUSED));
+        CHECK(visit.visit.result == (c.served ? RP_HANDOFF_FRONT_DOOR_HANDED_OFF : RP_HANDOFF_FRONT_DOOR_REFUSED));
         CHECK(visit.visit.code == (c.served ? 0 : RP_HANDOFF_REFUSED_VERSION_UNSUPPORTED));
     }
 }
@@ -146,12 +146,12 @@ TEST_CASE("a wanted version has to be allowed, letter by letter, unless all are"
     House house;
     const auto code_of = [&house](const char *version) {
         auto hello = hello_of();
-        hello.wanted_version = text(version);
+        SET_PAIR(hello, wanted_version, version);
         return house.serve(Guest(hello)).visit.code;
     };
     CHECK(code_of("anything") == 0);
     house.service.allowed_versions = allowed;
-    house.service.allowed_version_count = 2;
+    house.service.allowed_versions_length = 2;
     house.put();
     CHECK(code_of("1.0") == 0);
     CHECK(code_of("1.1") == 0);
@@ -167,11 +167,11 @@ TEST_CASE("who may visit is the service's to say, and its own user by default") 
     const std::uint32_t uids[] = {4'000'000'000, geteuid()};
     house.service.client_uids = uids;
     for (std::uint32_t count = 1; count <= 2; ++count) {
-        house.service.client_uid_count = count;
+        house.service.client_uids_length = count;
         house.put();
         CHECK(code() == (count == 2 ? 0 : RP_HANDOFF_REFUSED_PEER_REJECTED));
     }
-    house.service.client_uid_count = 1;
+    house.service.client_uids_length = 1;
     house.service.client_peer_flags = RP_HANDOFF_PEER_ANY_UID;
     house.put();
     CHECK(code() == 0);
@@ -184,7 +184,7 @@ TEST_CASE("as many Hellos as the limit says are served in a window, and more are
     const std::uint64_t start = house.time.now;
     for (int i = 0; i < 3; ++i) {
         house.time.now = start + static_cast<std::uint64_t>(i) * 100'000'000;
-        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_RECONNECT);
+        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     }
     const auto retry_after_ms = [&house](std::uint64_t at) {
         house.time.now = at;
@@ -197,7 +197,7 @@ TEST_CASE("as many Hellos as the limit says are served in a window, and more are
     CHECK(retry_after_ms(start + 200'000'001) == 800); // rounded up
     CHECK(retry_after_ms(start + second - 1) == 1);
     house.time.now = start + second; // a second by default
-    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
 }
 
 TEST_CASE("a thousand Hellos in a second are allowed by default") {
@@ -251,7 +251,7 @@ TEST_CASE("in a time of descriptor pressure every service is refused, with the t
     for (const std::uint64_t retry_ns : {std::uint64_t{0}, std::uint64_t{2'500'000'001}}) {
         options.pressure_retry_ns = retry_ns;
         House house(sized<rp_handoff_broker_options>(), options);
-        REQUIRE(rp_handoff_broker_accept_failed(house.broker.get(), EMFILE) == 1);
+        REQUIRE(rp_handoff_broker_note_accept(house.broker.get(), EMFILE) == 1);
         const Guest guest(hello_of());
         const Visit visit = house.serve(guest);
         const Reply answer = guest.reply();
@@ -259,9 +259,9 @@ TEST_CASE("in a time of descriptor pressure every service is refused, with the t
         CHECK(answer.reply.retry_after_ms == (retry_ns == 0 ? 1000 : 2501)); // rounded up
         CHECK(statistics(house.broker).fd_pressure_refusals == 1);
         for (int i = 0; i < 3; ++i) {
-            rp_handoff_broker_accept_succeeded(house.broker.get());
+            rp_handoff_broker_note_accept(house.broker.get(), 0);
         }
-        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+        CHECK(house.serve(Guest(hello_of())).visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
         CHECK(statistics(house.broker).fd_pressure_refusals == 1);
     }
 }

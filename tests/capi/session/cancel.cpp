@@ -72,7 +72,7 @@ TEST_CASE("execute hands over and answers the same outcomes, and leaves its desc
         auto submission = submission_of(client.fd.get(), 1);
         submission.timeout_ns = how < 2 ? 0 : 20'000'000;
         auto outcome = sized<rp_handoff_outcome>();
-        CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+        CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
         const std::int32_t causes[] = {RP_HANDOFF_CAUSE_NONE, RP_HANDOFF_CAUSE_BACKEND_REFUSED,
                                        RP_HANDOFF_CAUSE_ACK_TIMED_OUT};
         CHECK(outcome.cause == causes[how]);

@@ -24,7 +24,7 @@ void check_submits_nothing(const Session &session) {
     CHECK(id.untouched());
     OutStruct<rp_handoff_outcome> outcome;
     const auto submission = submission_of(client.fd.get());
-    CHECK(rp_handoff_session_execute(session.get(), &submission, outcome.get()) == RP_HANDOFF_ERR_CLOSED);
+    CHECK(rp_handoff_session_execute(session.get(), &submission, outcome.get(), nullptr) == RP_HANDOFF_ERR_CLOSED);
     CHECK(outcome.untouched());
     CHECK(is_open(client.fd.get()));
 }

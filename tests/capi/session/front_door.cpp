@@ -14,12 +14,12 @@ constexpr std::uint64_t longest_verdict = 500'000'000;
 class Lodge : public Timed {
   public:
     explicit Lodge(const Setup &setup = {}) : Timed(setup), door(rp::test::make_front_door(broker)) {
-        service = sized<rp_handoff_service>();
+        service = sized<rp_handoff_front_door_service>();
         service.name = "service";
         service.version = "2.1";
         service.backend_endpoint = "/where/clients/reconnect";
         service.capabilities = 0xF0;
-        service.keepalive_secs = 60;
+        service.keepalive_ns = 60 * second;
         service.session = offering.get();
         put();
         time.meanwhile = [this] {
@@ -33,7 +33,7 @@ class Lodge : public Timed {
     }
     ~Lodge() { time.meanwhile = nullptr; }
 
-    void put() { REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK); }
+    void put() { REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK); }
     Visit serve(const Guest &guest) const { return rp::test::serve(door, guest.brokers_end()); }
 
     void check_nothing_pending() const {
@@ -43,20 +43,20 @@ class Lodge : public Timed {
     }
 
     FrontDoor door;
-    rp_handoff_service service;
+    rp_handoff_front_door_service service;
     UniqueFd adopted;
     std::function<void(Offer &)> deal = [this](const Offer &offer) { adopted = accept_offer(offer); };
 };
 
 // The client was told to reconnect, and promised nothing.
 void check_reconnects(const Guest &guest, const Visit &visit) {
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_RECONNECT);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_RECONNECT);
     CHECK(visit.visit.ready_delivered == 0);
     const Reply answer = guest.reply();
     CHECK(answer.reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
-    CHECK(to_string(answer.reply.backend_pipe) == "/where/clients/reconnect");
+    CHECK(std::string(VIEW_PAIR(answer.reply, backend_pipe)) == "/where/clients/reconnect");
     CHECK_FALSE(answer.offers_handoff());
-    CHECK(answer.reply.handle_passed_token.length == 0);
+    CHECK(answer.reply.handle_passed_token_length == 0);
     CHECK(answer.reply.connection_id == visit.visit.connection_id);
     CHECK(answer.rest.empty());
 }
@@ -66,7 +66,7 @@ std::uint32_t failures_of(const Lodge &lodge) {
     key.service_name = "service";
     key.service_version = "2.1";
     std::uint32_t count = 0;
-    REQUIRE(rp_handoff_broker_failure_count(lodge.broker.get(), &key, &count) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_broker_get_failure_count(lodge.broker.get(), &key, &count, nullptr) == RP_HANDOFF_OK);
     return count;
 }
 
@@ -86,7 +86,7 @@ TEST_CASE("an adopted client gets its reply and ready as the first bytes, from i
     };
     const Visit visit = lodge.serve(guest);
     CHECK(silent_before);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(visit.visit.ready_delivered == 1);
     CHECK(visit.visit.attempted == 1);
     CHECK(visit.outcome.result == RP_HANDOFF_COMPLETED);
@@ -231,13 +231,13 @@ TEST_CASE("a connection that takes no prologue leaves all of it to the backend, 
     Lodge lodge;
     const Guest guest(hello_of());
     fill_up(guest.pair.b);
-    std::uint32_t unwritten = 0;
+    std::size_t unwritten = 0;
     lodge.deal = [&](const Offer &offer) {
         lodge.adopted = accept_offer(offer);
         unwritten = info_of(offer).unwritten_length;
     };
     const Visit visit = lodge.serve(guest);
-    CHECK(visit.visit.result == RP_HANDOFF_VISIT_HANDED_OFF);
+    CHECK(visit.visit.result == RP_HANDOFF_FRONT_DOOR_HANDED_OFF);
     CHECK(unwritten > 0);
 }
 
@@ -249,7 +249,7 @@ TEST_CASE("a service has a session of its own broker, open or not, or an endpoin
     auto service = lodge.service;
     const auto status_with = [&](rp_handoff_session *session) {
         service.session = session;
-        return rp_handoff_front_door_put_service(lodge.door.get(), &service);
+        return rp_handoff_front_door_put_service(lodge.door.get(), &service, nullptr);
     };
     CHECK(status_with(foreign.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     CHECK(status_with(lodge.receiving.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
@@ -299,15 +299,15 @@ TEST_CASE("our client takes what a session's backend sends as its connection, an
             const Broker made = make_broker();
             const FrontDoor door = rp::test::make_front_door(made);
             const Session offering = open_at(made, town.handoff);
-            auto service = sized<rp_handoff_service>();
+            auto service = sized<rp_handoff_front_door_service>();
             service.name = "service";
             service.backend_endpoint = town.reconnect.c_str();
             service.session = offering.get();
-            must(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+            must(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
             const UniqueFd listener = listener_at(town.door);
             wire.say('r');
             const UniqueFd client = accept_from(listener);
-            auto visit = sized<rp_handoff_visit>();
+            auto visit = sized<rp_handoff_front_door_visit>();
             auto outcome = sized<rp_handoff_outcome>();
             must(rp_handoff_front_door_serve(door.get(), client.get(), &visit, &outcome) == RP_HANDOFF_OK);
             if (outcome.ownership == RP_HANDOFF_OWNER_BROKER) {
@@ -324,6 +324,6 @@ TEST_CASE("our client takes what a session's backend sends as its connection, an
         CHECK(client.connection.has_token == (accepts ? 1 : 0));
         CHECK(std::string(client.connection.endpoint) == town.reconnect);
         CHECK(client.greeting() == (accepts ? 'A' : 'R'));
-        CHECK(broker.hear() == '0' + (accepts ? RP_HANDOFF_VISIT_HANDED_OFF : RP_HANDOFF_VISIT_RECONNECT));
+        CHECK(broker.hear() == '0' + (accepts ? RP_HANDOFF_FRONT_DOOR_HANDED_OFF : RP_HANDOFF_FRONT_DOOR_RECONNECT));
     }
 }

@@ -103,7 +103,7 @@ TEST_CASE("a hello of a later version that still speaks this one, with more to s
     turn({&fresh.receiving});
     CHECK(take_event(fresh.receiving).kind == RP_HANDOFF_EVENT_OPENED);
     auto peer = sized<rp_handoff_session_peer>();
-    CHECK(rp_handoff_session_peer_get(fresh.receiving.get(), &peer) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_session_get_peer(fresh.receiving.get(), &peer) == RP_HANDOFF_OK);
     CHECK(std::string(peer.service_name) == hello.service);
 }
 

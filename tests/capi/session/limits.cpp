@@ -33,7 +33,7 @@ void check_turned_away(const Session &session, rp_handoff_submission submission,
     CHECK(id.untouched());
     CHECK(is_open(submission.fd));
     OutStruct<rp_handoff_outcome> outcome;
-    CHECK(rp_handoff_session_execute(session.get(), &submission, outcome.get()) == status);
+    CHECK(rp_handoff_session_execute(session.get(), &submission, outcome.get(), nullptr) == status);
     CHECK(outcome.untouched());
     CHECK(statistics(session).in_flight == before.in_flight);
     CHECK(statistics(session).submitted == before.submitted);
@@ -144,7 +144,7 @@ TEST_CASE("the smaller of both sides' numbers is what is sent at a time, and the
     const Joined joined(setup);
     for (const Session *session : {&joined.offering, &joined.receiving}) {
         auto peer = sized<rp_handoff_session_peer>();
-        REQUIRE(rp_handoff_session_peer_get(session->get(), &peer) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_session_get_peer(session->get(), &peer) == RP_HANDOFF_OK);
         CHECK(peer.max_in_flight == 4);
     }
     const ClientConnection client;
@@ -224,7 +224,7 @@ TEST_CASE("the share of descriptors is one at least, and more than all of them c
     check_turned_away(waiting.offering, duplicate_of(client), RP_HANDOFF_ERR_LIMIT_DESCRIPTORS);
     setup.broker.in_flight_percent = 101;
     Out<rp_handoff_broker *> out;
-    CHECK(rp_handoff_broker_create(&setup.broker, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp_handoff_broker_create(&setup.broker, out.get(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
 }
 
 TEST_CASE("what a stopped backend holds unread counts, after its session is gone too, until it reads or ends") {
@@ -299,10 +299,10 @@ TEST_CASE(
         items.push_back(submission_of(client.fd.get()));
     }
     std::vector<std::uint64_t> ids(5, 99);
-    CHECK(rp_handoff_session_submit(waiting.offering.get(), items.data(), sizeof items[0], 5, ids.data()) == 3);
+    CHECK(rp_handoff_session_submit(waiting.offering.get(), items.data(), 5, ids.data(), nullptr) == 3);
     CHECK(ids[2] != 99);
     CHECK(ids[3] == 99);
-    CHECK(rp_handoff_session_submit(waiting.offering.get(), items.data() + 3, sizeof items[0], 2, ids.data() + 3) ==
+    CHECK(rp_handoff_session_submit(waiting.offering.get(), items.data() + 3, 2, ids.data() + 3, nullptr) ==
           RP_HANDOFF_ERR_LIMIT_SESSION);
     CHECK(ids[3] == 99);
     for (int i = 0; i < 3; ++i) {

@@ -1,5 +1,6 @@
 // How a session comes to be: dialled by path or over a connected socket, by either side; and what becomes of one whose
 // peer is silent, gone, or has no room.
+#include "support/api.hpp"
 #include "support/session_hand.hpp"
 
 using namespace rp::test;
@@ -38,9 +39,9 @@ std::int32_t status_of_open(const Broker &broker, const char *path) {
     auto options = sized<rp_handoff_session_options>();
     options.socket_path = path;
     Out<rp_handoff_session *> out;
-    const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+    const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
     CHECK(out.untouched());
-    CHECK(rp_handoff_session_receive(&options, out.get()) == status);
+    CHECK(rp_handoff_session_create_backend(&options, out.get(), nullptr) == status);
     CHECK(out.untouched());
     return status;
 }
@@ -59,7 +60,7 @@ TEST_CASE(
     const Listener listener = make_listener(directory / "backend");
     {
         const Session offering = open_at(broker, directory / "backend");
-        CHECK(is_readable(rp_handoff_listener_fd(listener.get())));
+        CHECK(is_readable(rp_handoff_listener_get_fd(listener.get())));
         check_opens(offering, receive_over(accept_from(listener)));
     }
     {
@@ -95,7 +96,7 @@ TEST_CASE("what is submitted before a session is open is sent when it is") {
     ClientConnection client;
     submit(offering, client);
     auto peer = sized<rp_handoff_session_peer>();
-    CHECK(rp_handoff_session_peer_get(offering.get(), &peer) == RP_HANDOFF_ERR_UNAVAILABLE);
+    CHECK(rp_handoff_session_get_peer(offering.get(), &peer) == RP_HANDOFF_ERR_UNAVAILABLE);
     const Session receiving = receive_over(std::move(pair.b));
     turn({&offering, &receiving});
     CHECK(take_event(receiving).kind == RP_HANDOFF_EVENT_OPENED);
@@ -173,10 +174,10 @@ TEST_CASE("only a connected stream socket of the Unix kind can be a session's, a
         auto options = sized<rp_handoff_session_options>();
         options.connection_fd = fd;
         Out<rp_handoff_session *> out;
-        const std::int32_t status = rp_handoff_session_open(broker.get(), &options, out.get());
+        const std::int32_t status = rp_handoff_session_create_broker(broker.get(), &options, out.get(), nullptr);
         CHECK(status == RP_HANDOFF_ERR_INVALID_ARGUMENT);
         CHECK(out.untouched());
-        CHECK(rp_handoff_session_receive(&options, out.get()) == status);
+        CHECK(rp_handoff_session_create_backend(&options, out.get(), nullptr) == status);
         CHECK(out.untouched());
         CHECK((fd < 0 || fd == 9999 || is_open(fd)));
     }
@@ -233,12 +234,12 @@ TEST_CASE("a listener has its rules, and gives connections as they come") {
     const Directory directory;
     const std::string path = directory / "listener";
     Listener listener = make_listener(path);
-    CHECK((fcntl(rp_handoff_listener_fd(listener.get()), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK((fcntl(rp_handoff_listener_get_fd(listener.get()), F_GETFD) & FD_CLOEXEC) != 0);
     Out<rp_handoff_listener *> out;
-    CHECK(rp_handoff_listener_create("@abstract", out.get()) == RP_HANDOFF_ERR_PATH_INVALID);
-    CHECK(rp_handoff_listener_create(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_listener_create(path.c_str(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
-    CHECK(rp_handoff_listener_create("/tmp/rp_handoff_unsafe", out.get()) == RP_HANDOFF_ERR_PATH_UNSAFE);
+    CHECK(rp::test::create_listener("@abstract", out.get()) == RP_HANDOFF_ERR_PATH_INVALID);
+    CHECK(rp::test::create_listener(nullptr, out.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp::test::create_listener(path.c_str(), nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(rp::test::create_listener("/tmp/rp_handoff_unsafe", out.get()) == RP_HANDOFF_ERR_PATH_UNSAFE);
     CHECK(out.untouched());
     Out<std::int32_t> fd;
     CHECK(rp_handoff_listener_accept(listener.get(), 0, fd.get()) == RP_HANDOFF_ERR_TIMED_OUT);
@@ -246,11 +247,11 @@ TEST_CASE("a listener has its rules, and gives connections as they come") {
     CHECK(fd.untouched());
     CHECK(rp_handoff_listener_accept(listener.get(), 0, nullptr) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
     const UniqueFd dialled = dial(path);
-    CHECK(is_readable(rp_handoff_listener_fd(listener.get())));
+    CHECK(is_readable(rp_handoff_listener_get_fd(listener.get())));
     const UniqueFd accepted = accept_from(listener);
     CHECK((fcntl(accepted.get(), F_GETFD) & FD_CLOEXEC) != 0);
     CHECK(are_joined(dialled.get(), accepted.get()));
-    CHECK(rp_handoff_listener_create(path.c_str(), out.get()) == RP_HANDOFF_ERR_PATH_IN_USE);
+    CHECK(rp::test::create_listener(path.c_str(), out.get()) == RP_HANDOFF_ERR_PATH_IN_USE);
     CHECK(out.untouched());
     listener.reset();
     CHECK_FALSE(exists(path));

@@ -252,7 +252,7 @@ TEST_CASE("the one bad descriptor of a batch fails alone") {
     }
     UniqueFd(items[4].fd).reset();
     std::vector<std::uint64_t> ids(items.size());
-    CHECK(rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 9, ids.data()) == 9);
+    CHECK(rp_handoff_session_submit(joined.offering.get(), items.data(), 9, ids.data(), nullptr) == 9);
     Event event = take_event(joined.offering);
     event.fd.release(); // what was bad before is given back
     CHECK(event.id == ids[4]);

@@ -37,7 +37,7 @@ Event offer_with(const Joined &joined, ClientConnection &client, const Payload &
     return joined.next_offer();
 }
 
-Bytes bytes_of(const std::uint8_t *data, std::uint32_t length) {
+Bytes bytes_of(const std::uint8_t *data, std::size_t length) {
     return length > 0 ? Bytes(data, data + length) : Bytes();
 }
 
@@ -84,7 +84,7 @@ TEST_CASE("a payload beyond its bound, or none where a length says that there is
         CHECK(try_submit(joined.offering, submission, id.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
         CHECK(id.untouched());
         OutStruct<rp_handoff_outcome> outcome;
-        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, outcome.get()) ==
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, outcome.get(), nullptr) ==
               RP_HANDOFF_ERR_INVALID_ARGUMENT);
         CHECK(outcome.untouched());
     };
@@ -122,7 +122,7 @@ TEST_CASE("payloads of many offers in one batch do not get mixed up") {
     for (std::size_t i = 0; i < clients.size(); ++i) {
         items.push_back(payloads[i].on(clients[i].fd.release()));
     }
-    REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 40, nullptr) == 40);
+    REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), 40, nullptr, nullptr) == 40);
     joined.turn();
     for (std::size_t i = 0; i < clients.size(); ++i) {
         const Event event = take_event(joined.receiving);

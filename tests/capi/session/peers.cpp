@@ -1,5 +1,6 @@
 // Who is at the other end of a session: by the kernel's word and no other, and what becomes of one who speaks something
 // else.
+#include "support/api.hpp"
 #include "support/session_hand.hpp"
 #include "support/shortage.hpp"
 #include "support/valgrind.hpp"
@@ -18,7 +19,7 @@ void check_closed(const Session &session, std::int32_t status) {
 
 rp_handoff_session_peer peer_of(const Session &session) {
     auto peer = sized<rp_handoff_session_peer>();
-    REQUIRE(rp_handoff_session_peer_get(session.get(), &peer) == RP_HANDOFF_OK);
+    REQUIRE(rp_handoff_session_get_peer(session.get(), &peer) == RP_HANDOFF_OK);
     return peer;
 }
 
@@ -164,7 +165,7 @@ TEST_CASE("a session that meets a v1 backend ends, and has sent no descriptor") 
     const Directory directory;
     const std::string path = directory / "backend";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const Broker broker = make_broker();
     const Session offering = open_at(broker, path);
     ClientConnection client;

@@ -274,7 +274,7 @@ TEST_CASE("a broker whose backend is out of descriptors hears which of its offer
     for (ClientConnection &client : clients) {
         items.push_back(submission_of(client.fd.release()));
     }
-    REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), sizeof items[0], 3, nullptr) == 3);
+    REQUIRE(rp_handoff_session_submit(joined.offering.get(), items.data(), 3, nullptr, nullptr) == 3);
     {
         const NoMoreDescriptors none;
         process(joined.receiving);

@@ -163,7 +163,7 @@ TEST_CASE("who waits is woken by the event of another thread's call, also while 
     Thread reader([&] { // in a read of its own, for the default deadline
         const auto submission = submission_of(clients[0].fd.get());
         auto outcome = sized<rp_handoff_outcome>();
-        CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+        CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
         CHECK(outcome.ownership == RP_HANDOFF_OWNER_BACKEND);
     });
     const hand::Offer executed = scene.backend.hear_offer();
@@ -205,7 +205,8 @@ TEST_CASE("many threads execute on one session, others serve, and each has the o
                     auto submission = submission_of(client.fd.get());
                     submission.correlation_id = static_cast<std::uint64_t>(1 + t * each + i);
                     auto outcome = sized<rp_handoff_outcome>();
-                    CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+                    CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) ==
+                          RP_HANDOFF_OK);
                     CHECK(outcome.correlation_id == submission.correlation_id);
                     const bool even = submission.correlation_id % 2 == 0;
                     CHECK(outcome.ownership == (even ? RP_HANDOFF_OWNER_BROKER : RP_HANDOFF_OWNER_BACKEND));

@@ -29,7 +29,7 @@ class Executing {
         : thread_([this, &scene, timeout_ns] {
               auto submission = submission_of(client_.fd.get());
               submission.timeout_ns = timeout_ns;
-              CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome_) == RP_HANDOFF_OK);
+              CHECK(rp_handoff_session_execute(scene.offering.get(), &submission, &outcome_, nullptr) == RP_HANDOFF_OK);
           }) {}
     ~Executing() {
         if (thread_.joinable()) {
@@ -182,7 +182,8 @@ TEST_CASE("a broker that only executes hears the goodbye of a backend elsewhere,
             });
             const auto submission = submission_of(client.fd.get());
             auto outcome = sized<rp_handoff_outcome>();
-            const std::int32_t status = rp_handoff_session_execute(joined.offering.get(), &submission, &outcome);
+            const std::int32_t status =
+                rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr);
             CHECK((status == RP_HANDOFF_OK || (handoffs == 0 && status == RP_HANDOFF_ERR_CLOSED)));
             if (status != RP_HANDOFF_OK) {
                 CHECK(rp_handoff_session_close(joined.offering.get()) == RP_HANDOFF_OK);
@@ -192,7 +193,8 @@ TEST_CASE("a broker that only executes hears the goodbye of a backend elsewhere,
         ClientConnection client; // the goodbye came with the last answer at the latest
         const auto submission = submission_of(client.fd.get());
         auto outcome = sized<rp_handoff_outcome>();
-        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_ERR_CLOSED);
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) ==
+              RP_HANDOFF_ERR_CLOSED);
     }
 }
 

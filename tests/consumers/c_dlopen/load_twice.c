@@ -20,19 +20,19 @@ static void check(int ok, const char *what) {
 struct api {
     void *library;
     uint32_t (*version)(void);
-    int32_t (*broker_create)(const rp_handoff_broker_options *, rp_handoff_broker **);
+    int32_t (*broker_create)(const rp_handoff_broker_options *, rp_handoff_broker **, rp_handoff_error *);
     int32_t (*broker_issue)(rp_handoff_broker *, const char *, uint32_t, rp_handoff_token *);
-    int32_t (*broker_execute)(rp_handoff_broker *, const rp_handoff_request *, rp_handoff_outcome *);
+    int32_t (*broker_execute)(rp_handoff_broker *, const rp_handoff_request *, rp_handoff_outcome *, rp_handoff_error *);
     void (*broker_destroy)(rp_handoff_broker *);
-    int32_t (*backend_create)(const rp_handoff_backend_options *, rp_handoff_backend **);
+    int32_t (*backend_create)(const rp_handoff_backend_options *, rp_handoff_backend **, rp_handoff_error *);
     int32_t (*backend_add_connection)(rp_handoff_backend *, int32_t, int32_t);
     int32_t (*backend_next_offer)(rp_handoff_backend *, uint64_t, rp_handoff_offer **);
     void (*backend_destroy)(rp_handoff_backend *);
     int32_t (*offer_accept)(rp_handoff_offer *, int32_t *);
     void (*offer_destroy)(rp_handoff_offer *);
-    int32_t (*session_open)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **);
-    int32_t (*session_receive)(const rp_handoff_session_options *, rp_handoff_session **);
-    int32_t (*session_execute)(rp_handoff_session *, const rp_handoff_submission *, rp_handoff_outcome *);
+    int32_t (*session_create_broker)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **, rp_handoff_error *);
+    int32_t (*session_create_backend)(const rp_handoff_session_options *, rp_handoff_session **, rp_handoff_error *);
+    int32_t (*session_execute)(rp_handoff_session *, const rp_handoff_submission *, rp_handoff_outcome *, rp_handoff_error *);
     int32_t (*session_wait)(rp_handoff_session *, uint64_t);
     int32_t (*session_next_event)(rp_handoff_session *, rp_handoff_event *, rp_handoff_outcome *);
     void (*session_destroy)(rp_handoff_session *);
@@ -59,8 +59,8 @@ static void load(struct api *api, const char *path) {
     find(api, "rp_handoff_backend_destroy", &api->backend_destroy);
     find(api, "rp_handoff_offer_accept", &api->offer_accept);
     find(api, "rp_handoff_offer_destroy", &api->offer_destroy);
-    find(api, "rp_handoff_session_open", &api->session_open);
-    find(api, "rp_handoff_session_receive", &api->session_receive);
+    find(api, "rp_handoff_session_create_broker", &api->session_create_broker);
+    find(api, "rp_handoff_session_create_backend", &api->session_create_backend);
     find(api, "rp_handoff_session_execute", &api->session_execute);
     find(api, "rp_handoff_session_wait", &api->session_wait);
     find(api, "rp_handoff_session_next_event", &api->session_next_event);
@@ -81,7 +81,7 @@ static void adopt(const struct api *api, rp_handoff_offer *offer) {
 static void serve(const struct api *api, int connection) {
     rp_handoff_backend *backend = NULL;
     rp_handoff_offer *offer = NULL;
-    check(api->backend_create(NULL, &backend) == RP_HANDOFF_OK, "create a backend");
+    check(api->backend_create(NULL, &backend, NULL) == RP_HANDOFF_OK, "create a backend");
     check(api->backend_add_connection(backend, connection, RP_HANDOFF_TRUST_CALLER) == RP_HANDOFF_OK, "add");
     check(api->backend_next_offer(backend, RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK, "next offer");
     adopt(api, offer);
@@ -99,9 +99,9 @@ static void hand_over(const struct api *api, int connection, int fd) {
     request.fd = fd;
     request.connection_fd = connection;
     request.connection_trust = RP_HANDOFF_TRUST_CALLER;
-    check(api->broker_create(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
+    check(api->broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "create a broker");
     check(api->broker_issue(broker, "dlopen", 0, &request.token) == RP_HANDOFF_OK, "issue");
-    check(api->broker_execute(broker, &request, &outcome) == RP_HANDOFF_OK, "execute");
+    check(api->broker_execute(broker, &request, &outcome, NULL) == RP_HANDOFF_OK, "execute");
     check(outcome.result == RP_HANDOFF_COMPLETED, outcome.detail);
     api->broker_destroy(broker);
 }
@@ -115,7 +115,7 @@ static void serve_session(const struct api *api, int connection) {
     options.struct_size = sizeof options;
     event.struct_size = sizeof event;
     options.connection_fd = connection;
-    check(api->session_receive(&options, &session) == RP_HANDOFF_OK, "receive");
+    check(api->session_create_backend(&options, &session, NULL) == RP_HANDOFF_OK, "receive");
     while (event.kind != RP_HANDOFF_EVENT_CLOSED) {
         check(api->session_wait(session, RP_HANDOFF_FOREVER) == 1, "wait");
         while (api->session_next_event(session, &event, NULL) == 1) {
@@ -141,9 +141,9 @@ static void hand_over_in_session(const struct api *api, int connection, int fd) 
     outcome.struct_size = sizeof outcome;
     options.connection_fd = connection;
     submission.fd = fd;
-    check(api->broker_create(NULL, &broker) == RP_HANDOFF_OK, "create a broker");
-    check(api->session_open(broker, &options, &session) == RP_HANDOFF_OK, "open");
-    check(api->session_execute(session, &submission, &outcome) == RP_HANDOFF_OK, "execute");
+    check(api->broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "create a broker");
+    check(api->session_create_broker(broker, &options, &session, NULL) == RP_HANDOFF_OK, "open");
+    check(api->session_execute(session, &submission, &outcome, NULL) == RP_HANDOFF_OK, "execute");
     check(outcome.result == RP_HANDOFF_COMPLETED, outcome.detail);
     api->session_destroy(session);
     api->broker_destroy(broker);

@@ -1,5 +1,6 @@
 """The example restart: a server that hands all its live connections to the next process, again and again."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -49,13 +50,16 @@ def free_port():
 class Server:
     """Its processes are of one group, which ends with the block."""
 
-    def __init__(self, *program):
+    def __init__(self, *program, files=None, clients=CLIENTS):
         self.port = free_port()
-        self.process = subprocess.Popen([*program, str(self.port)], executable=RESTART, start_new_session=True)
+        limit = None if files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+        self.process = subprocess.Popen([*program, str(self.port)], executable=RESTART, start_new_session=True,
+                                        preexec_fn=limit)
+        self.count = clients
         self.clients = []
 
     def __enter__(self):
-        self.clients = [Client(self.port, self.process) for _ in range(CLIENTS)]
+        self.clients = [Client(self.port, self.process) for _ in range(self.count)]
         return self
 
     def __exit__(self, *unused):
@@ -125,6 +129,15 @@ def it_goes_on_while_clients_talk_and_several_times():
             talker.join(WAIT)
         assert all("all right" in of_one for of_one in seen), seen
         assert len(set(pids)) == 4, pids
+
+
+@case
+def it_serves_as_many_as_its_limit_of_descriptors_allows():
+    with Server(RESTART, files=200, clients=60) as server:  # fewer than it has places for
+        assert server.ask_all() == server.process.pid
+        os.kill(server.process.pid, signal.SIGHUP)
+        assert server.process.wait(WAIT) == 0
+        assert server.ask_all() != server.process.pid
 
 
 @case

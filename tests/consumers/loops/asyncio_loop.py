@@ -156,13 +156,13 @@ class Broker:
 
 
 async def drive_backend(library, fd):
-    with rp_handoff_session.receive(library, connection_fd=fd, max_in_flight=IN_FLIGHT) as session:
+    with rp_handoff_session.create_backend(library, connection_fd=fd, max_in_flight=IN_FLIGHT) as session:
         assert await Driver(session, Backend().on_event).over == 0
 
 
 async def drive_broker(library, fd):
     with library.broker() as broker, \
-            rp_handoff_session.open(broker, connection_fd=fd, max_in_flight=IN_FLIGHT) as session:
+            rp_handoff_session.create_broker(broker, connection_fd=fd, max_in_flight=IN_FLIGHT) as session:
         state = Broker(session)
         assert await Driver(session, state.on_event, state.after_events).over == 0
         assert not state.acts and not state.clients

@@ -9,8 +9,7 @@ void drive(struct side *side) {
     rp_handoff_session *session = session_of(side);
     struct epoll_event event = {.events = EPOLLIN};
     const int loop = epoll_create1(EPOLL_CLOEXEC);
-    check(rp_handoff_session_events(session) == POLLIN, "what to watch for");
-    check(epoll_ctl(loop, EPOLL_CTL_ADD, rp_handoff_session_fd(session), &event) == 0, "epoll_ctl");
+    check(epoll_ctl(loop, EPOLL_CTL_ADD, rp_handoff_session_get_fd(session), &event) == 0, "epoll_ctl");
     do {
         check(epoll_wait(loop, &event, 1, (int)milliseconds_left(session)) >= 0, "epoll_wait");
         check(rp_handoff_session_process(session) == RP_HANDOFF_OK, "process");

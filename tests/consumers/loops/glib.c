@@ -32,8 +32,7 @@ void drive(struct side *side) {
     source->loop = g_main_loop_new(context, FALSE);
     source->side = side;
     /* poll(2)'s events are GLib's. */
-    g_source_add_unix_fd(base, rp_handoff_session_fd(session_of(side)),
-                         (GIOCondition)rp_handoff_session_events(session_of(side)));
+    g_source_add_unix_fd(base, rp_handoff_session_get_fd(session_of(side)), G_IO_IN);
     g_source_attach(base, context);
     g_main_loop_run(source->loop);
     g_main_loop_unref(source->loop);

@@ -41,10 +41,9 @@ static void turn(struct watch *watch) {
 void drive(struct side *side) {
     struct watch watch = {.side = side};
     check(uv_loop_init(&watch.loop) == 0, "uv_loop_init");
-    check(uv_poll_init(&watch.loop, &watch.readable, rp_handoff_session_fd(session_of(side))) == 0, "uv_poll_init");
+    check(uv_poll_init(&watch.loop, &watch.readable, rp_handoff_session_get_fd(session_of(side))) == 0, "uv_poll_init");
     check(uv_timer_init(&watch.loop, &watch.due) == 0, "uv_timer_init");
     watch.readable.data = watch.due.data = &watch;
-    check(rp_handoff_session_events(session_of(side)) == POLLIN, "what to watch for");
     check(uv_poll_start(&watch.readable, UV_READABLE, on_readable) == 0, "uv_poll_start");
     check(uv_run(&watch.loop, UV_RUN_DEFAULT) == 0, "uv_run");
     check(uv_loop_close(&watch.loop) == 0, "uv_loop_close");

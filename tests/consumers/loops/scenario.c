@@ -48,7 +48,7 @@ rp_handoff_session *session_of(struct side *side) {
 
 int64_t milliseconds_left(rp_handoff_session *session) {
     uint64_t left_ns = 0;
-    check(rp_handoff_session_timeout(session, &left_ns) == RP_HANDOFF_OK, "timeout");
+    check(rp_handoff_session_get_timeout(session, &left_ns) == RP_HANDOFF_OK, "timeout");
     return left_ns == RP_HANDOFF_FOREVER ? -1 : (int64_t)((left_ns + 999999) / 1000000);
 }
 
@@ -99,7 +99,7 @@ static int submit_batch(struct side *side) {
         items[i].timeout_ns = act->timeout_ns;
         items[i].user_data = number;
     }
-    const int32_t status = rp_handoff_session_submit(side->session, items, sizeof *items, count, NULL);
+    const int32_t status = rp_handoff_session_submit(side->session, items, count, NULL, NULL);
     check(status > 0 || status == RP_HANDOFF_ERR_LIMIT_SESSION, "submit");
     const uint32_t done = status > 0 ? (uint32_t)status : 0;
     for (uint32_t i = done; i < count; i++) { /* still ours: for another time */
@@ -115,7 +115,7 @@ static void close_session(struct side *side) {
     rp_handoff_session_statistics statistics;
     memset(&statistics, 0, sizeof statistics);
     statistics.struct_size = sizeof statistics;
-    check(rp_handoff_session_statistics_get(side->session, &statistics) == RP_HANDOFF_OK, "statistics");
+    check(rp_handoff_session_get_statistics(side->session, &statistics) == RP_HANDOFF_OK, "statistics");
     check(statistics.submitted == many + 3 && statistics.completed == many + 1 && statistics.fallbacks == 2,
           "the counters");
     check(statistics.messages_sent < many, "batches share messages");
@@ -160,7 +160,7 @@ static void take_offer(struct side *side, rp_handoff_offer *offer) {
     rp_handoff_offer_info info;
     memset(&info, 0, sizeof info);
     info.struct_size = sizeof info;
-    check(rp_handoff_offer_info_get(offer, &info) == RP_HANDOFF_OK, "what is offered");
+    check(rp_handoff_offer_get_info(offer, &info) == RP_HANDOFF_OK, "what is offered");
     if (is_order(&info, "hold")) {
         side->held = offer;
         return;
@@ -229,10 +229,10 @@ static void play(int connection, int is_broker) {
     side.is_broker = is_broker;
     side.act = acts;
     if (is_broker) {
-        check(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "a broker");
-        check(rp_handoff_session_open(broker, &options, &side.session) == RP_HANDOFF_OK, "open");
+        check(rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "a broker");
+        check(rp_handoff_session_create_broker(broker, &options, &side.session, NULL) == RP_HANDOFF_OK, "open");
     } else {
-        check(rp_handoff_session_receive(&options, &side.session) == RP_HANDOFF_OK, "receive");
+        check(rp_handoff_session_create_backend(&options, &side.session, NULL) == RP_HANDOFF_OK, "receive");
     }
     drive(&side);
     check(side.is_closed && (!is_broker || side.limited > 0), "the end");

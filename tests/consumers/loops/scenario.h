@@ -14,7 +14,7 @@
 struct side;
 
 /* What a program adds: drives the session until take_turn answers 0, level-triggered, with nothing but
- * rp_handoff_session_fd, ..._events, ..._timeout and ..._process. */
+ * rp_handoff_session_get_fd, ..._events, ..._timeout and ..._process. */
 void drive(struct side *side);
 
 rp_handoff_session *session_of(struct side *side);
@@ -26,7 +26,7 @@ int take_turn(struct side *side);
 int take_events(struct side *side);
 void begin_next(struct side *side);
 
-/* Of rp_handoff_session_timeout, rounded up; -1 for none. */
+/* Of rp_handoff_session_get_timeout, rounded up; -1 for none. */
 int64_t milliseconds_left(rp_handoff_session *session);
 
 /* Ends this process with status 1 unless `ok`. */

@@ -104,7 +104,7 @@ class Case(unittest.TestCase):
     def assert_ended(self, broker, token):
         self.assertFalse(broker.revoke(token))
         with self.assertRaises(HandoffError) as caught:
-            broker.execute(0, token, socket_path="/nowhere/socket")
+            broker.execute(1, token, socket_path="/nowhere/socket")
         self.assertEqual(caught.exception.status, ERR_TOKEN_NOT_PENDING)
 
     def assert_layout(self, structs):

@@ -21,8 +21,8 @@ def use_session(library):
     ours, theirs = socket.socketpair()
     connection, client = socket.socketpair()
     with library.broker() as broker, connection, client, \
-            rp_handoff_session.open(broker, connection_fd=ours.detach()) as session, \
-            rp_handoff_session.receive(library, connection_fd=theirs.detach()) as other:
+            rp_handoff_session.create_broker(broker, connection_fd=ours.detach()) as session, \
+            rp_handoff_session.create_backend(library, connection_fd=theirs.detach()) as other:
         session.submit(rp_handoff_session.Submission(connection.fileno(), flags=rp_handoff_session.SUBMIT_DUPLICATE))
         outcome = None
         while outcome is None:
@@ -42,7 +42,7 @@ def use(library):
     def await_ack(_, awaited, result):
         with backend.next_offer() as offer:
             os.close(offer.accept())
-        result.contents.status = rp_handoff.AWAIT_ACCEPTED
+        result.contents.status = rp_handoff.ACK_WAIT_ACCEPTED
         result.contents.observed_ns = awaited.contents.deadline_ns - 1
         return rp_handoff.CALLBACK_OK
 

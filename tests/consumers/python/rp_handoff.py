@@ -26,7 +26,7 @@ TRUST_CREDENTIALS, TRUST_CALLER = 1, 2
 CALLBACK_OK = 0x52504F4B
 FOREVER = 2**64 - 1
 TRANSPORT_SENT = 1
-AWAIT_ACCEPTED, AWAIT_REFUSED, AWAIT_FAILED = 1, 2, 3
+ACK_WAIT_ACCEPTED, ACK_WAIT_REFUSED, ACK_WAIT_FAILED = 1, 2, 3
 KIND_RESPONSE = 1
 ACK_UNDELIVERED = 1
 
@@ -54,6 +54,16 @@ class Sized(ctypes.Structure):
         super().__init__(struct_size=ctypes.sizeof(self), **members)
 
 
+class Error(Sized):
+    _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("os_error", c_int32), ("member", c_char * 64),
+                ("text", c_char * 256)]
+
+
+class ListenerOptions(Sized):
+    _fields_ = [("struct_size", c_uint32), ("fd", c_int32), ("path", c_char_p), ("trust", c_int32),
+                ("reserved", c_uint32)]
+
+
 class Platform(Sized):
     _fields_ = [("struct_size", c_uint32), ("descriptor_passing", c_int32), ("in_flight_exempt", c_int32)]
 
@@ -68,12 +78,13 @@ class BrokerOptions(Sized):
         ("struct_size", c_uint32),
         ("peer_flags", c_uint32),
         ("peer_uids", POINTER(c_uint32)),
-        ("peer_uid_count", c_uint32),
-        ("max_pending", c_uint32),
+        ("peer_uids_length", c_size_t),
         ("token_ttl_ns", c_uint64),
         ("ack_deadline_ns", c_uint64),
+        ("max_pending", c_uint32),
         ("collision_attempts", c_uint32),
         ("max_frame_bytes", c_uint32),
+        ("in_flight_percent", c_uint32),
         ("now", NOW),
         ("wait", WAIT),
         ("time_user_data", c_void_p),
@@ -83,7 +94,7 @@ class BrokerOptions(Sized):
         ("max_backends", c_uint32),
         ("failed_attempts_window_ns", c_uint64),
         ("recovery_accepts", c_uint32),
-        ("in_flight_percent", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -92,14 +103,13 @@ class BackendOptions(Sized):
         ("struct_size", c_uint32),
         ("peer_flags", c_uint32),
         ("peer_uids", POINTER(c_uint32)),
-        ("peer_uid_count", c_uint32),
+        ("peer_uids_length", c_size_t),
         ("token_policy", c_int32),
         ("max_connections", c_uint32),
         ("max_pending", c_uint32),
+        ("max_frame_bytes", c_uint32),
         ("token_ttl_ns", c_uint64),
         ("io_timeout_ns", c_uint64),
-        ("max_frame_bytes", c_uint32),
-        ("reserved", c_uint32),
         ("now", NOW),
         ("wait", WAIT),
         ("time_user_data", c_void_p),
@@ -130,8 +140,9 @@ class Attempt(ctypes.Structure):
         ("fd", c_int32),
         ("socket_path", c_char_p),
         ("connection_fd", c_int32),
-        ("message_length", c_uint32),
+        ("reserved", c_uint32),
         ("message", POINTER(c_uint8)),
+        ("message_length", c_size_t),
         ("deadline_ns", c_uint64),
         ("token", POINTER(Token)),
         ("service_name", c_char_p),
@@ -143,7 +154,7 @@ class TransportResult(ctypes.Structure):
     _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("os_error", c_int32), ("bytes_sent", c_uint32)]
 
 
-class Await(ctypes.Structure):
+class AckWait(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32),
         ("connection_fd", c_int32),
@@ -153,12 +164,12 @@ class Await(ctypes.Structure):
     ]
 
 
-class AwaitResult(ctypes.Structure):
+class AckWaitResult(ctypes.Structure):
     _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("observed_ns", c_uint64)]
 
 
 TRANSPORT = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(Attempt), POINTER(TransportResult))
-AWAIT_ACK = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(Await), POINTER(AwaitResult))
+AWAIT_ACK = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(AckWait), POINTER(AckWaitResult))
 
 
 class Request(Sized):
@@ -175,26 +186,28 @@ class Request(Sized):
         ("await_ack", AWAIT_ACK),
         ("await_ack_user_data", c_void_p),
         ("subject", c_void_p),
+        ("flags", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
 class OfferInfo(Sized):
     _fields_ = [
         ("struct_size", c_uint32),
-        ("service_name_length", c_uint32),
+        ("flags", c_uint32),
         ("service_name", c_char_p),
+        ("service_name_length", c_size_t),
         ("correlation_id", c_uint64),
         ("peer_pid", c_uint32),
         ("peer_uid", c_uint32),
         ("received_ns", c_uint64),
         ("token", Token),
-        ("flags", c_uint32),
-        ("metadata_length", c_uint32),
         ("metadata", c_void_p),
+        ("metadata_length", c_size_t),
         ("early", c_void_p),
-        ("early_length", c_uint32),
-        ("unwritten_length", c_uint32),
+        ("early_length", c_size_t),
         ("unwritten", c_void_p),
+        ("unwritten_length", c_size_t),
     ]
 
     def part(self, name):
@@ -220,22 +233,24 @@ FUNCTIONS = {
     "version": (c_uint32,),
     "version_string": (c_char_p,),
     "strerror": (c_char_p, c_int32),
-    "platform_get": (c_int32, POINTER(Platform)),
-    "broker_create": (c_int32, POINTER(BrokerOptions), POINTER(c_void_p)),
+    "get_platform": (c_int32, POINTER(Platform)),
+    "broker_create": (c_int32, POINTER(BrokerOptions), POINTER(c_void_p), POINTER(Error)),
     "broker_destroy": (None, c_void_p),
     "broker_issue": (c_int32, c_void_p, c_char_p, c_uint32, POINTER(Token)),
-    "broker_execute": (c_int32, c_void_p, POINTER(Request), POINTER(Outcome)),
+    "broker_execute": (c_int32, c_void_p, POINTER(Request), POINTER(Outcome), POINTER(Error)),
     "broker_revoke": (c_int32, c_void_p, POINTER(Token)),
-    "backend_create": (c_int32, POINTER(BackendOptions), POINTER(c_void_p)),
+    "backend_create": (c_int32, POINTER(BackendOptions), POINTER(c_void_p), POINTER(Error)),
     "backend_destroy": (None, c_void_p),
-    "backend_listen": (c_int32, c_void_p, c_char_p),
+    "listener_create": (c_int32, POINTER(ListenerOptions), POINTER(c_void_p), POINTER(Error)),
+    "listener_destroy": (None, c_void_p),
+    "backend_add_listener": (c_int32, c_void_p, c_void_p),
     "backend_add_connection": (c_int32, c_void_p, c_int32, c_int32),
     "backend_expect": (c_int32, c_void_p, POINTER(Token)),
     "backend_next_offer": (c_int32, c_void_p, c_uint64, POINTER(c_void_p)),
-    "backend_fd": (c_int32, c_void_p),
-    "backend_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
+    "backend_get_fd": (c_int32, c_void_p),
+    "backend_get_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
     "backend_stop": (c_int32, c_void_p),
-    "offer_info_get": (c_int32, c_void_p, POINTER(OfferInfo)),
+    "offer_get_info": (c_int32, c_void_p, POINTER(OfferInfo)),
     "offer_accept": (c_int32, c_void_p, POINTER(c_int32)),
     "offer_refuse": (c_int32, c_void_p, c_char_p),
     "offer_destroy": (None, c_void_p),
@@ -261,6 +276,14 @@ class Library:
             text = self.strerror(status).decode()
             error = ctypes.get_errno()
             raise HandoffError(status, f"{text}: {os.strerror(error)}" if status == -5 else text)
+        return status
+
+    def call(self, function, *arguments):
+        """The same, of a function whose last parameter is an Error."""
+        error = Error()
+        status = function(*arguments, error)
+        if status < 0:
+            raise HandoffError(status, f"{error.member.decode()} {error.text.decode()}".strip())
         return status
 
     def broker(self, now=None, wait=None, random=None, **options):
@@ -299,7 +322,7 @@ class Broker(Handle):
     def __init__(self, library, now, wait, random, options):
         super().__init__(library, library.broker_destroy)
         self.callbacks = callbacks(now=now, wait=wait, random=random)  # kept for as long as they can be called
-        library.check(library.broker_create(BrokerOptions(**options, **self.callbacks), self.pointer))
+        library.call(library.broker_create, BrokerOptions(**options, **self.callbacks), self.pointer)
 
     def issue(self, service_name, backend_pid=0):
         token = Token()
@@ -312,7 +335,7 @@ class Broker(Handle):
         request = Request(fd=fd, token=token, socket_path=socket_path and os.fsencode(socket_path),
                           connection_fd=connection_fd, connection_trust=trust, correlation_id=correlation_id, **kept)
         outcome = Outcome()
-        self.library.check(self.library.broker_execute(self.pointer, request, outcome))
+        self.library.call(self.library.broker_execute, self.pointer, request, outcome)
         return outcome
 
     def revoke(self, token):
@@ -323,10 +346,13 @@ class Backend(Handle):
     def __init__(self, library, now, wait, options):
         super().__init__(library, library.backend_destroy)
         self.callbacks = callbacks(now=now, wait=wait)
-        library.check(library.backend_create(BackendOptions(**options, **self.callbacks), self.pointer))
+        library.call(library.backend_create, BackendOptions(**options, **self.callbacks), self.pointer)
 
     def listen(self, path):
-        self.library.check(self.library.backend_listen(self.pointer, os.fsencode(path)))
+        listener = Handle(self.library, self.library.listener_destroy)
+        self.library.call(self.library.listener_create, ListenerOptions(fd=-1, path=os.fsencode(path)), listener.pointer)
+        with listener:  # its socket lasts as long as the backend
+            self.library.check(self.library.backend_add_listener(self.pointer, listener.pointer))
 
     def add_connection(self, fd, trust):
         """Takes the descriptor."""
@@ -342,11 +368,11 @@ class Backend(Handle):
 
     def fileno(self):
         """For selectors and asyncio: readable when next_offer(0) has something to do."""
-        return self.library.check(self.library.backend_fd(self.pointer))
+        return self.library.check(self.library.backend_get_fd(self.pointer))
 
     def timeout_ns(self):
         timeout = c_uint64()
-        self.library.check(self.library.backend_timeout(self.pointer, timeout))
+        self.library.check(self.library.backend_get_timeout(self.pointer, timeout))
         return timeout.value
 
     def stop(self):
@@ -359,7 +385,7 @@ class Offer(Handle):
 
     def info(self):
         info = OfferInfo()
-        self.library.check(self.library.offer_info_get(self.pointer, info))
+        self.library.check(self.library.offer_get_info(self.pointer, info))
         return info
 
     def accept(self):

@@ -1,10 +1,10 @@
 """Sessions of rp_handoff for Python: many handoffs over one lasting connection, in any event loop.
 
     broker = library.broker()
-    with rp_handoff_session.open(broker, socket_path="/run/user/1000/service/socket") as session:
+    with rp_handoff_session.create_broker(broker, socket_path="/run/user/1000/service/socket") as session:
         outcome = session.execute(connection.fileno(), metadata=b"from 192.0.2.1")
 
-    with rp_handoff_session.receive(library, connection_fd=control.detach()) as session:
+    with rp_handoff_session.create_backend(library, connection_fd=control.detach()) as session:
         while session.wait():
             for event in session.events():
                 if event.kind == rp_handoff_session.EVENT_OFFER:
@@ -20,7 +20,7 @@ import os
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 
 import rp_handoff
-from rp_handoff import FOREVER, NOW, WAIT, Offer, Outcome, Sized, Token
+from rp_handoff import FOREVER, NOW, WAIT, Error, Offer, Outcome, Sized, Token
 
 EVENT_OPENED, EVENT_OUTCOME, EVENT_OFFER, EVENT_CLOSING, EVENT_CLOSED = 1, 2, 3, 4, 5
 SUBMIT_DUPLICATE, SUBMIT_TOKEN, SUBMIT_READY_FOLLOWS = 1, 2, 4
@@ -34,15 +34,14 @@ class SessionOptions(Sized):
         ("struct_size", c_uint32),
         ("peer_flags", c_uint32),
         ("peer_uids", POINTER(c_uint32)),
-        ("peer_uid_count", c_uint32),
+        ("peer_uids_length", c_size_t),
         ("peer_pid", c_uint32),
-        ("socket_path", c_char_p),
         ("connection_fd", c_int32),
-        ("max_in_flight", c_uint32),
+        ("socket_path", c_char_p),
         ("service_name", c_char_p),
-        ("open_timeout_ns", c_uint64),
+        ("max_in_flight", c_uint32),
         ("max_queued_bytes", c_uint32),
-        ("reserved", c_uint32),
+        ("open_timeout_ns", c_uint64),
         ("now", NOW),
         ("wait", WAIT),
         ("time_user_data", c_void_p),
@@ -69,12 +68,13 @@ class Submission(Sized):
         ("struct_size", c_uint32),
         ("fd", c_int32),
         ("flags", c_uint32),
-        ("metadata_length", c_uint32),
+        ("reserved", c_uint32),
         ("metadata", c_char_p),
+        ("metadata_length", c_size_t),
         ("early", c_char_p),
-        ("early_length", c_uint32),
-        ("prologue_length", c_uint32),
+        ("early_length", c_size_t),
         ("prologue", c_char_p),
+        ("prologue_length", c_size_t),
         ("timeout_ns", c_uint64),
         ("correlation_id", c_uint64),
         ("user_data", c_uint64),
@@ -95,8 +95,9 @@ class SessionPeer(Sized):
         ("pidfd_state", c_int32),
         ("pidfd", c_int32),
         ("max_in_flight", c_uint32),
-        ("service_name_length", c_uint32),
+        ("reserved", c_uint32),
         ("service_name", c_char_p),
+        ("service_name_length", c_size_t),
     ]
 
 
@@ -110,39 +111,38 @@ class SessionStatistics(Sized):
 
 
 FUNCTIONS = {
-    "session_open": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p)),
-    "session_receive": (c_int32, POINTER(SessionOptions), POINTER(c_void_p)),
+    "session_create_broker": (c_int32, c_void_p, POINTER(SessionOptions), POINTER(c_void_p), POINTER(Error)),
+    "session_create_backend": (c_int32, POINTER(SessionOptions), POINTER(c_void_p), POINTER(Error)),
     "session_destroy": (None, c_void_p),
     "session_close": (c_int32, c_void_p),
-    "session_fd": (c_int32, c_void_p),
-    "session_events": (c_int32, c_void_p),
-    "session_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
+    "session_get_fd": (c_int32, c_void_p),
+    "session_get_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
     "session_process": (c_int32, c_void_p),
     "session_wait": (c_int32, c_void_p, c_uint64),
     "session_next_event": (c_int32, c_void_p, POINTER(EventStruct), POINTER(Outcome)),
-    "session_submit": (c_int32, c_void_p, POINTER(Submission), c_size_t, c_uint32, POINTER(c_uint64)),
+    "session_submit": (c_int32, c_void_p, POINTER(Submission), c_size_t, POINTER(c_uint64), POINTER(Error)),
     "session_cancel": (c_int32, c_void_p, c_uint64),
-    "session_execute": (c_int32, c_void_p, POINTER(Submission), POINTER(Outcome)),
-    "session_peer_get": (c_int32, c_void_p, POINTER(SessionPeer)),
-    "session_statistics_get": (c_int32, c_void_p, POINTER(SessionStatistics)),
+    "session_execute": (c_int32, c_void_p, POINTER(Submission), POINTER(Outcome), POINTER(Error)),
+    "session_get_peer": (c_int32, c_void_p, POINTER(SessionPeer)),
+    "session_get_statistics": (c_int32, c_void_p, POINTER(SessionStatistics)),
 }
 
 # offer: an Offer, of EVENT_OFFER. outcome: an Outcome, and fd: the descriptor that came back, or -1, of EVENT_OUTCOME.
 Event = collections.namedtuple("Event", "kind status ownership fd id user_data offer outcome")
 
 
-def open(broker, **options):  # pylint: disable=redefined-builtin
+def create_broker(broker, **options):
     """The broker's side. Takes the descriptor if there is a `connection_fd`; the broker has to live longer."""
     session = Session(broker.library, options)
     session.kept = broker
-    broker.library.check(session.library.session_open(broker.pointer, session.options, session.pointer))
+    session.library.call(session.library.session_create_broker, broker.pointer, session.options, session.pointer)
     return session
 
 
-def receive(library, now=None, wait=None, **options):
+def create_backend(library, now=None, wait=None, **options):
     """The backend's side."""
     session = Session(library, {**options, **rp_handoff.callbacks(now=now, wait=wait)})
-    library.check(library.session_receive(session.options, session.pointer))
+    library.call(library.session_create_backend, session.options, session.pointer)
     return session
 
 
@@ -159,14 +159,13 @@ class Session(rp_handoff.Handle):
         """The ids of those that were submitted: perhaps fewer than were given, but at least one."""
         array = (Submission * len(submissions))(*submissions)
         ids = (c_uint64 * len(submissions))()
-        count = self.library.check(self.library.session_submit(self.pointer, array, ctypes.sizeof(Submission),
-                                                               len(submissions), ids))
+        count = self.library.call(self.library.session_submit, self.pointer, array, len(submissions), ids)
         return list(ids[:count])
 
     def execute(self, fd, **members):
         """Blocks until the outcome. Borrows the descriptor."""
         outcome = Outcome()
-        self.library.check(self.library.session_execute(self.pointer, Submission(fd, **members), outcome))
+        self.library.call(self.library.session_execute, self.pointer, Submission(fd, **members), outcome)
         return outcome
 
     def cancel(self, handoff):
@@ -189,11 +188,11 @@ class Session(rp_handoff.Handle):
                      outcome if event.kind == EVENT_OUTCOME else None)
 
     def fileno(self):
-        return self.library.check(self.library.session_fd(self.pointer))
+        return self.library.check(self.library.session_get_fd(self.pointer))
 
     def timeout_ns(self):
         timeout = c_uint64()
-        self.library.check(self.library.session_timeout(self.pointer, timeout))
+        self.library.check(self.library.session_get_timeout(self.pointer, timeout))
         return timeout.value
 
     def process(self):
@@ -209,10 +208,10 @@ class Session(rp_handoff.Handle):
 
     def peer(self):
         peer = SessionPeer()
-        self.library.check(self.library.session_peer_get(self.pointer, peer))
+        self.library.check(self.library.session_get_peer(self.pointer, peer))
         return peer
 
     def statistics(self):
         statistics = SessionStatistics()
-        self.library.check(self.library.session_statistics_get(self.pointer, statistics))
+        self.library.check(self.library.session_get_statistics(self.pointer, statistics))
         return statistics

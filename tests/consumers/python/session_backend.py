@@ -39,7 +39,7 @@ def take(offer):
 
 
 library = rp_handoff.Library(library_path)
-with rp_handoff_session.receive(library, connection_fd=int(connection_fd)) as session, \
+with rp_handoff_session.create_backend(library, connection_fd=int(connection_fd)) as session, \
         selectors.DefaultSelector() as selector:
     selector.register(session, selectors.EVENT_READ)
     is_open = True

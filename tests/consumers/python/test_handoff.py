@@ -70,7 +70,7 @@ class Transports(Case):
         library.check(library.wire_decode_ack(answer, len(answer), rp_handoff.KIND_RESPONSE, ack, consumed))
         assert ctypes.string_at(ack.token, ack.token_length) == bytes(awaited.contents.token.contents)
         assert ack.correlation_id == awaited.contents.correlation_id
-        result.contents.status = rp_handoff.AWAIT_ACCEPTED if ack.accepted else rp_handoff.AWAIT_REFUSED
+        result.contents.status = rp_handoff.ACK_WAIT_ACCEPTED if ack.accepted else rp_handoff.ACK_WAIT_REFUSED
         result.contents.observed_ns = time.monotonic_ns()
         return CALLBACK_OK
 
@@ -93,7 +93,7 @@ class Transports(Case):
         for broken in BROKEN:
             with self.subTest(broken.__name__), library.broker() as broker:
                 token = broker.issue("service")
-                outcome = broker.execute(0, token, "/nowhere/socket", transport=broken, await_ack=waits.append)
+                outcome = broker.execute(1, token, "/nowhere/socket", transport=broken, await_ack=waits.append)
                 self.assert_fallback(outcome, STAGE_SEND, CAUSE_CALLBACK_FAILED, OWNER_AMBIGUOUS)
                 self.assert_ended(broker, token)
         self.assertEqual(waits, [])
@@ -123,7 +123,7 @@ class Transports(Case):
 
     def test_a_waiter_that_does_not_say_when_has_seen_it_too_late(self):
         def accepts_at_no_time(_, __, result):
-            result.contents.status = rp_handoff.AWAIT_ACCEPTED
+            result.contents.status = rp_handoff.ACK_WAIT_ACCEPTED
             return CALLBACK_OK
 
         with BackendProcess() as backend, library.broker() as broker, Connection() as connection:
@@ -151,7 +151,7 @@ class Sources(Case):
             with self.subTest(broken.__name__), library.broker(broken, wait_in_python) as broker:
                 token = broker.issue("service")
                 with self.assertRaises(HandoffError) as caught:
-                    broker.execute(0, token, "/nowhere/socket")
+                    broker.execute(1, token, "/nowhere/socket")
                 self.assertEqual(caught.exception.status, ERR_TOKEN_EXPIRED)
                 self.assert_ended(broker, token)
 
@@ -188,8 +188,8 @@ class Module(Case):
         self.assert_layout({
             "token": rp_handoff.Token, "platform": rp_handoff.Platform, "broker_options": rp_handoff.BrokerOptions,
             "backend_options": rp_handoff.BackendOptions, "outcome": rp_handoff.Outcome, "attempt": rp_handoff.Attempt,
-            "transport_result": rp_handoff.TransportResult, "await": rp_handoff.Await,
-            "await_result": rp_handoff.AwaitResult, "request": rp_handoff.Request,
+            "transport_result": rp_handoff.TransportResult, "ack_wait": rp_handoff.AckWait,
+            "ack_wait_result": rp_handoff.AckWaitResult, "request": rp_handoff.Request,
             "offer_info": rp_handoff.OfferInfo, "wire_ack": rp_handoff.WireAck})
 
     def test_the_library_can_be_loaded_and_unloaded_twice(self):

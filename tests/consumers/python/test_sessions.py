@@ -28,7 +28,7 @@ class SessionProcess:
         with theirs:
             self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "session_backend.py"), LIBRARY_PATH,
                                              str(theirs.fileno())], pass_fds=[theirs.fileno()])
-        self.session = rp_handoff_session.open(broker, connection_fd=ours.detach(), **options)
+        self.session = rp_handoff_session.create_broker(broker, connection_fd=ours.detach(), **options)
 
     def __enter__(self):
         return self
@@ -121,7 +121,7 @@ class Sessions(Case):
             backend.session.submit(Submission(connection.accepted.detach(), metadata=b"serve"))
             backend.session.finish()
             with self.assertRaises(HandoffError) as caught:
-                backend.session.submit(Submission(0, flags=SUBMIT_DUPLICATE))
+                backend.session.submit(Submission(1, flags=SUBMIT_DUPLICATE))
             self.assertEqual(caught.exception.status, ERR_CLOSED)
             events = []
             while backend.session.wait():
@@ -132,9 +132,9 @@ class Sessions(Case):
 
     def test_a_call_of_the_brokers_on_a_backends_session_is_one_on_another_handle(self):
         ours, theirs = socket.socketpair()
-        with theirs, rp_handoff_session.receive(library, connection_fd=ours.detach()) as session:
-            with self.assertRaisesRegex(HandoffError, "handle"):
-                session.submit(Submission(0, flags=SUBMIT_DUPLICATE))
+        with theirs, rp_handoff_session.create_backend(library, connection_fd=ours.detach()) as session:
+            with self.assertRaisesRegex(HandoffError, "session is a backend"):
+                session.submit(Submission(1, flags=SUBMIT_DUPLICATE))
 
 
 class Sources(Case):
@@ -193,7 +193,7 @@ class Sources(Case):
             for now, wait in ((broken, wait_in_python), (now_in_python, broken)):
                 ours, theirs = socket.socketpair()
                 with self.subTest(f"{broken.__name__}"), theirs, \
-                        rp_handoff_session.receive(library, now, wait, connection_fd=ours.detach()) as session:
+                        rp_handoff_session.create_backend(library, now, wait, connection_fd=ours.detach()) as session:
                     while session.wait():
                         events = list(session.events())
                     self.assertEqual([(event.kind, event.status) for event in events], [(EVENT_CLOSED, ERR_TIMED_OUT)])

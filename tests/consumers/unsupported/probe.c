@@ -21,7 +21,7 @@ static void check_platform(void) {
     rp_handoff_platform platform;
     memset(&platform, 0xFF, sizeof platform);
     platform.struct_size = sizeof platform;
-    check(rp_handoff_platform_get(&platform) == RP_HANDOFF_OK, "platform_get");
+    check(rp_handoff_get_platform(&platform) == RP_HANDOFF_OK, "get_platform");
     check(platform.descriptor_passing == 0, "descriptors cannot be passed");
     check(platform.in_flight_exempt == RP_HANDOFF_EXEMPT_UNKNOWN, "nobody knows of in-flight limits");
 }
@@ -44,9 +44,9 @@ static void check_execute(const char *path, int connection) {
     request.socket_path = path;
     request.connection_fd = connection;
     request.connection_trust = connection >= 0 ? RP_HANDOFF_TRUST_CALLER : 0;
-    check(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "broker_create");
+    check(rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "broker_create");
     check(rp_handoff_broker_issue(broker, "service", 0, &request.token) == RP_HANDOFF_OK, "issue");
-    check(rp_handoff_broker_execute(broker, &request, &outcome) == RP_HANDOFF_OK, "execute has an outcome");
+    check(rp_handoff_broker_execute(broker, &request, &outcome, NULL) == RP_HANDOFF_OK, "execute has an outcome");
     check(outcome.result == RP_HANDOFF_FALLBACK, "a fallback");
     check(outcome.stage == RP_HANDOFF_STAGE_SEND, "stage SEND");
     check(outcome.reason == RP_HANDOFF_REASON_SERVICE_POLICY_DISABLED, "reason SERVICE_POLICY_DISABLED");
@@ -55,8 +55,8 @@ static void check_execute(const char *path, int connection) {
     check(outcome.may_have_reached_backend == 0, "nothing has left");
     check(outcome.detail[0] != '\0', "a detail");
     check(rp_handoff_broker_revoke(broker, &request.token) == 0, "the token has ended");
-    check(rp_handoff_broker_execute(broker, &request, &outcome) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING, "for good");
-    check(rp_handoff_broker_statistics_get(broker, &statistics) == RP_HANDOFF_OK, "statistics");
+    check(rp_handoff_broker_execute(broker, &request, &outcome, NULL) == RP_HANDOFF_ERR_TOKEN_NOT_PENDING, "for good");
+    check(rp_handoff_broker_get_statistics(broker, &statistics) == RP_HANDOFF_OK, "statistics");
     check(statistics.fallbacks_owner_broker == 1 && statistics.pending_tokens == 0, "counted");
     check(fcntl(pair[0], F_GETFD) == 0 && fcntl(pair[0], F_GETFL) == O_RDWR, "the descriptor is as it was");
     check(write(pair[0], "x", 1) == 1 && read(pair[1], &byte, 1) == 1 && byte == 'x', "and still works");
@@ -68,9 +68,10 @@ static void check_execute(const char *path, int connection) {
 static void check_backend(void) {
     rp_handoff_backend *const untouched = (rp_handoff_backend *)&failures;
     rp_handoff_backend *backend = untouched;
-    check(rp_handoff_backend_create(NULL, &backend) == RP_HANDOFF_ERR_UNSUPPORTED, "there is no backend");
+    check(rp_handoff_backend_create(NULL, &backend, NULL) == RP_HANDOFF_ERR_UNSUPPORTED, "there is no backend");
     check(backend == untouched, "its handle is untouched");
-    check(rp_handoff_backend_create(NULL, NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "arguments are still checked");
+    check(rp_handoff_backend_create(NULL, NULL, NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT,
+          "arguments are still checked");
     rp_handoff_backend_destroy(NULL);
 }
 
@@ -87,10 +88,10 @@ static void check_front_door_and_client(void) {
     request.service_name = "service";
     connection.struct_size = sizeof connection;
     connection.fd = -2;
-    check(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "broker_create");
-    check(rp_handoff_front_door_create(broker, NULL, &front_door) == RP_HANDOFF_ERR_UNSUPPORTED, "no front door");
+    check(rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "broker_create");
+    check(rp_handoff_front_door_create(broker, NULL, &front_door, NULL) == RP_HANDOFF_ERR_UNSUPPORTED, "no front door");
     check(front_door == untouched, "its handle is untouched");
-    check(rp_handoff_client_connect(&request, &connection) == RP_HANDOFF_ERR_UNSUPPORTED, "no client");
+    check(rp_handoff_client_connect(&request, &connection, NULL) == RP_HANDOFF_ERR_UNSUPPORTED, "no client");
     check(connection.fd == -2, "its connection is untouched");
     rp_handoff_broker_destroy(broker);
 }
@@ -102,22 +103,31 @@ static void check_sessions(int connection) {
     rp_handoff_session *session = no_session;
     rp_handoff_listener *listener = no_listener;
     rp_handoff_session_options options;
+    rp_handoff_listener_options at;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
     options.connection_fd = connection;
-    check(rp_handoff_broker_create(NULL, &broker) == RP_HANDOFF_OK, "broker_create");
-    check(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "no broker's session");
-    check(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "no backend's session");
+    memset(&at, 0, sizeof at);
+    at.struct_size = sizeof at;
+    at.path = "/nowhere/socket";
+    check(rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK, "broker_create");
+    check(rp_handoff_session_create_broker(broker, &options, &session, NULL) == RP_HANDOFF_ERR_UNSUPPORTED,
+          "no broker's session");
+    check(rp_handoff_session_create_backend(&options, &session, NULL) == RP_HANDOFF_ERR_UNSUPPORTED,
+          "no backend's session");
     options.socket_path = "/nowhere/socket";
-    check(rp_handoff_session_open(broker, &options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "nor one that dials");
-    check(rp_handoff_session_receive(&options, &session) == RP_HANDOFF_ERR_UNSUPPORTED, "of either side");
-    check(rp_handoff_session_open(broker, NULL, &session) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "options are needed");
+    check(rp_handoff_session_create_broker(broker, &options, &session, NULL) == RP_HANDOFF_ERR_UNSUPPORTED,
+          "nor one that dials");
+    check(rp_handoff_session_create_backend(&options, &session, NULL) == RP_HANDOFF_ERR_UNSUPPORTED, "of either side");
+    check(rp_handoff_session_create_broker(broker, NULL, &session, NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT,
+          "options are needed");
     check(session == no_session && fcntl(connection, F_GETFD) >= 0, "handle and descriptor are untouched");
-    check(rp_handoff_listener_create("/nowhere/socket", &listener) == RP_HANDOFF_ERR_UNSUPPORTED, "no listener");
+    check(rp_handoff_listener_create(&at, &listener, NULL) == RP_HANDOFF_ERR_UNSUPPORTED, "no listener");
     check(listener == no_listener, "its handle is untouched");
     check(rp_handoff_session_process(NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "no handle");
-    check(rp_handoff_session_submit(NULL, NULL, 0, 1, NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "none to submit to");
-    check(rp_handoff_session_fd((rp_handoff_session *)(void *)broker) == RP_HANDOFF_ERR_WRONG_HANDLE, "another kind");
+    check(rp_handoff_session_submit(NULL, NULL, 1, NULL, NULL) == RP_HANDOFF_ERR_INVALID_ARGUMENT, "none to submit to");
+    check(rp_handoff_session_get_fd((rp_handoff_session *)(void *)broker) == RP_HANDOFF_ERR_WRONG_HANDLE,
+          "another kind");
     rp_handoff_session_destroy(NULL);
     rp_handoff_listener_destroy(NULL);
     rp_handoff_broker_destroy(broker);

@@ -9,7 +9,7 @@ struct rejections {
 
 static struct rejections rejections_of(rp_handoff_backend *backend) {
     rp_handoff_backend_statistics statistics = {.struct_size = sizeof statistics};
-    rp_handoff_backend_statistics_get(backend, &statistics);
+    rp_handoff_backend_get_statistics(backend, &statistics);
     return (struct rejections){statistics.rejected_peers, statistics.rejected_tokens, statistics.rejected_offers};
 }
 
@@ -20,7 +20,7 @@ static void begin(struct report *report, const struct options *options) {
 
 void describe_offer(struct report *report, rp_handoff_offer *offer) {
     rp_handoff_offer_info info = {.struct_size = sizeof info};
-    rp_handoff_offer_info_get(offer, &info);
+    rp_handoff_offer_get_info(offer, &info);
     report_text(report, "service", info.service_name);
     report_number(report, "correlation", info.correlation_id);
     report_number(report, "broker_pid", info.peer_pid);
@@ -70,16 +70,27 @@ static int take(const struct options *options, rp_handoff_backend *backend) {
             report_dropped(options, now, before);
             return 0;
         }
-        if (status != RP_HANDOFF_ERR_TIMED_OUT || !await_input(rp_handoff_backend_fd(backend), options->timeout_ms))
+        if (status != RP_HANDOFF_ERR_TIMED_OUT || !await_input(rp_handoff_backend_get_fd(backend), options->timeout_ms))
             return 1;
     }
 }
 
+static int32_t listen_for_offers(rp_handoff_backend *backend, const char *path) {
+    rp_handoff_listener_options options = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_listener *listener = NULL;
+    options.path = path;
+    int32_t status = rp_handoff_listener_create(&options, &listener, NULL);
+    if (status == RP_HANDOFF_OK)
+        status = rp_handoff_backend_add_listener(backend, listener);
+    rp_handoff_listener_destroy(listener);
+    return status;
+}
+
 static int take_all(const struct options *options) {
     rp_handoff_backend *backend;
-    if (rp_handoff_backend_create(NULL, &backend) != RP_HANDOFF_OK)
+    if (rp_handoff_backend_create(NULL, &backend, NULL) != RP_HANDOFF_OK)
         return 1;
-    int failed = rp_handoff_backend_listen(backend, options->path) != RP_HANDOFF_OK;
+    int failed = listen_for_offers(backend, options->path) != RP_HANDOFF_OK;
     for (int i = 0; i < options->count && !failed; i++)
         failed = take(options, backend);
     rp_handoff_backend_destroy(backend);

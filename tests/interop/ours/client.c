@@ -15,7 +15,7 @@ static void describe(struct report *report, const rp_handoff_client_connection *
     report_number(report, "capabilities", connection->capabilities);
     if (refused) {
         report_number(report, "refused_code", (uint64_t)connection->refusal_code);
-        report_number(report, "retry_after_ms", connection->retry_after_ms);
+        report_number(report, "retry_after_ms", connection->retry_after_ns / 1000000);
         report_text(report, "detail", connection->reason);
     }
 }
@@ -30,7 +30,7 @@ int run_client(const struct options *options) {
     request.adopt = options->adopt;
     request.ready_timeout_ns = (uint64_t)options->ready_timeout_ms * 1000000;
     const uint64_t started = micros_now();
-    const int32_t status = rp_handoff_client_connect(&request, &connection);
+    const int32_t status = rp_handoff_client_connect(&request, &connection, NULL);
     struct report report;
     report_begin(&report, "client");
     report_flag(&report, "adopt", options->adopt);

@@ -18,7 +18,7 @@ struct door {
 
 static const char *const results[] = {NULL, "dropped", "refused", "reconnect", "handed-off"};
 
-static void describe(const rp_handoff_visit *visit, const rp_handoff_outcome *outcome) {
+static void describe(const rp_handoff_front_door_visit *visit, const rp_handoff_outcome *outcome) {
     struct report report;
     report_begin(&report, "front-door");
     report_text(&report, "result", results[visit->result]);
@@ -55,7 +55,7 @@ static void hang_up(int client, int timeout_ms) {
 }
 
 static void serve_visit(struct door *door, int client, int is_starved) {
-    rp_handoff_visit visit = {.struct_size = sizeof visit};
+    rp_handoff_front_door_visit visit = {.struct_size = sizeof visit};
     rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
     struct rlimit usual = {0};
     if (is_starved)
@@ -76,7 +76,7 @@ static void *work(void *argument) {
     int ticket;
     while ((ticket = atomic_fetch_add(&door->tickets, 1)) < options->count) {
         const int client = accept(door->listener, NULL, NULL);
-        rp_handoff_broker_accept_succeeded(door->broker);
+        rp_handoff_broker_note_accept(door->broker, 0);
         if (ticket < options->hang_up)
             hang_up(client, options->timeout_ms);
         else
@@ -86,7 +86,7 @@ static void *work(void *argument) {
 }
 
 static int32_t put_service(const struct options *options, struct door *door) {
-    rp_handoff_service service = {.struct_size = sizeof service};
+    rp_handoff_front_door_service service = {.struct_size = sizeof service};
     service.name = options->service;
     service.version = options->version;
     service.backend_endpoint = options->backend_endpoint;
@@ -96,23 +96,24 @@ static int32_t put_service(const struct options *options, struct door *door) {
     service.adopted_backend = options->adopted_backend;
     if (options->allowed_version != NULL) {
         service.allowed_versions = &options->allowed_version;
-        service.allowed_version_count = 1;
+        service.allowed_versions_length = 1;
     }
-    return rp_handoff_front_door_put_service(door->front_door, &service);
+    return rp_handoff_front_door_put_service(door->front_door, &service, NULL);
 }
 
 static int open_session(struct door *door) {
     rp_handoff_session_options settings = {.struct_size = sizeof settings};
     settings.socket_path = door->options->handoff_endpoint;
     settings.service_name = door->options->service;
-    return !door->options->session || rp_handoff_session_open(door->broker, &settings, &door->session) == RP_HANDOFF_OK;
+    return !door->options->session ||
+           rp_handoff_session_create_broker(door->broker, &settings, &door->session, NULL) == RP_HANDOFF_OK;
 }
 
 static int open_door(struct door *door) {
     rp_handoff_broker_options settings = {.struct_size = sizeof settings};
     settings.ack_deadline_ns = (uint64_t)door->options->timeout_ms * 1000000;
-    return rp_handoff_broker_create(&settings, &door->broker) == RP_HANDOFF_OK && open_session(door) &&
-           rp_handoff_front_door_create(door->broker, NULL, &door->front_door) == RP_HANDOFF_OK &&
+    return rp_handoff_broker_create(&settings, &door->broker, NULL) == RP_HANDOFF_OK && open_session(door) &&
+           rp_handoff_front_door_create(door->broker, NULL, &door->front_door, NULL) == RP_HANDOFF_OK &&
            put_service(door->options, door) == RP_HANDOFF_OK && (door->listener = listen_at(door->options->path)) >= 0;
 }
 

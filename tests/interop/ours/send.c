@@ -6,7 +6,7 @@
 static void describe(struct report *report, rp_handoff_broker *broker, const rp_handoff_outcome *outcome,
                      uint64_t micros) {
     rp_handoff_broker_statistics statistics = {.struct_size = sizeof statistics};
-    rp_handoff_broker_statistics_get(broker, &statistics);
+    rp_handoff_broker_get_statistics(broker, &statistics);
     report_outcome(report, outcome);
     report_number(report, "call_micros", micros);
     report_number(report, "tokens_pending", statistics.pending_tokens);
@@ -21,7 +21,7 @@ static int hand_over(const struct options *options, rp_handoff_broker *broker) {
     if (request.fd < 0 || rp_handoff_broker_issue(broker, options->service, 0, &request.token) != RP_HANDOFF_OK)
         return 1;
     const uint64_t started = micros_now();
-    const int32_t status = rp_handoff_broker_execute(broker, &request, &outcome);
+    const int32_t status = rp_handoff_broker_execute(broker, &request, &outcome, NULL);
     struct report report;
     report_begin(&report, "send");
     report_token(&report, "token", request.token.bytes, sizeof request.token.bytes);
@@ -41,7 +41,7 @@ int run_send(const struct options *options) {
     rp_handoff_broker_options settings = {.struct_size = sizeof settings};
     rp_handoff_broker *broker;
     settings.ack_deadline_ns = (uint64_t)options->timeout_ms * 1000000;
-    if (rp_handoff_broker_create(&settings, &broker) != RP_HANDOFF_OK)
+    if (rp_handoff_broker_create(&settings, &broker, NULL) != RP_HANDOFF_OK)
         return 1;
     int failed = 0;
     for (int i = 0; i < options->count && !failed; i++)

@@ -61,13 +61,15 @@ static void take_event(struct backend *backend, const rp_handoff_event *event) {
 
 static int connect_session(struct backend *backend) {
     rp_handoff_session_options settings = {.struct_size = sizeof settings};
+    rp_handoff_listener_options at = RP_HANDOFF_LISTENER_OPTIONS_INIT;
     rp_handoff_listener *listener;
-    if (rp_handoff_listener_create(backend->options->path, &listener) != RP_HANDOFF_OK)
+    at.path = backend->options->path;
+    if (rp_handoff_listener_create(&at, &listener, NULL) != RP_HANDOFF_OK)
         return 0;
     const int connected =
         rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &settings.connection_fd) == RP_HANDOFF_OK;
     rp_handoff_listener_destroy(listener);
-    return connected && rp_handoff_session_receive(&settings, &backend->session) == RP_HANDOFF_OK;
+    return connected && rp_handoff_session_create_backend(&settings, &backend->session, NULL) == RP_HANDOFF_OK;
 }
 
 int run_session_backend(const struct options *options) {

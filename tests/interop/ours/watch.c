@@ -19,8 +19,10 @@ static int say_hello(const struct options *options, int fd) {
     size_t length;
     rp_handoff_wire_hello hello = {.struct_size = sizeof hello, .client_min_protocol = 1, .client_max_protocol = 1};
     hello.peer_pid = (uint32_t)getpid();
-    hello.service_name = (rp_handoff_wire_text){options->service, strlen(options->service)};
-    hello.wanted_version = (rp_handoff_wire_text){options->version, strlen(options->version)};
+    hello.service_name = options->service;
+    hello.service_name_length = strlen(options->service);
+    hello.wanted_version = options->version;
+    hello.wanted_version_length = strlen(options->version);
     hello.client_version = hello.wanted_version;
     hello.client_capabilities = RP_HANDOFF_CAPABILITY_HANDLE_PASSING;
     return rp_handoff_wire_encode_hello(&hello, 1, bytes, sizeof bytes, &length) == RP_HANDOFF_OK &&
@@ -56,7 +58,7 @@ static int describe(struct report *report, const struct watched *watched) {
         replied && rp_handoff_wire_decode_ack(watched->bytes + consumed, watched->length - consumed,
                                               RP_HANDOFF_KIND_EVENT, &ready, &of_ready) == RP_HANDOFF_OK;
     report_flag(report, "negotiated", replied && reply.choice == RP_HANDOFF_REPLY_NEGOTIATED);
-    report_flag(report, "token_issued", replied && reply.handle_passed_token.length > 0);
+    report_flag(report, "token_issued", replied && reply.handle_passed_token_length > 0);
     report_flag(report, "ready", is_ready && ready.accepted);
     report_number(report, "other_bytes", watched->length - consumed - of_ready);
     report_flag(report, "end_of_file", watched->end);

@@ -50,21 +50,21 @@ class Ack(ctypes.Structure):
 class Hello(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("client_min_protocol", c_uint32), ("client_max_protocol", c_uint32),
-        ("peer_pid", c_uint32), ("service_name", Text), ("wanted_version", Text), ("client_version", Text),
-        ("client_capabilities", c_uint64), ("auth_token", Text), ("request_id", Text), ("connection_id", c_uint64),
-        ("client_lib_name", Text), ("client_lib_version", Text), ("peer_attestation_nonce", Text),
-        ("capability_token", Text), ("client_keepalive_secs", c_uint64),
+        ("peer_pid", c_uint32), *split("service_name", "wanted_version", "client_version"),
+        ("client_capabilities", c_uint64), *split("auth_token", "request_id"), ("connection_id", c_uint64),
+        *split("client_lib_name", "client_lib_version", "peer_attestation_nonce", "capability_token"),
+        ("client_keepalive_secs", c_uint64),
     ]
 
 
 class Reply(ctypes.Structure):
     _fields_ = [
-        ("struct_size", c_uint32), ("choice", c_int32), ("daemon_version", Text), ("backend_pipe", Text),
-        ("server_capabilities", c_uint64), ("keepalive_interval_secs", c_uint64), ("handle_passed_token", Text),
-        ("connection_id", c_uint64), ("negotiated_protocol", c_uint32), ("code", c_int32), ("reason", Text),
+        ("struct_size", c_uint32), ("choice", c_int32), *split("daemon_version", "backend_pipe"),
+        ("server_capabilities", c_uint64), ("keepalive_interval_secs", c_uint64), *split("handle_passed_token"),
+        ("connection_id", c_uint64), ("negotiated_protocol", c_uint32), ("code", c_int32), *split("reason"),
         ("daemon_min_protocol", c_uint32), ("daemon_max_protocol", c_uint32), ("retry_after_ms", c_uint64),
-        ("warnings", POINTER(Text)), ("warning_capacity", c_size_t), ("warning_count", c_size_t),
-        ("details", POINTER(Detail)), ("detail_capacity", c_size_t), ("detail_count", c_size_t),
+        ("warnings", POINTER(Text)), ("warnings_length", c_size_t), ("warnings_capacity", c_size_t),
+        ("details", POINTER(Detail)), ("details_length", c_size_t), ("details_capacity", c_size_t),
     ]
 
 
@@ -96,8 +96,6 @@ def fill(struct, values, keeper):
             data = as_bytes(value)
             setattr(struct, name, keeper.pointer(data))
             setattr(struct, name + "_length", len(data))
-        elif kinds[name] is Text:
-            setattr(struct, name, keeper.text(value))
         else:
             setattr(struct, name, value)
     return struct
@@ -108,13 +106,13 @@ def read(struct):
     values = {}
     for name, kind in kinds.items():
         value = getattr(struct, name)
-        if name in ("struct_size", "reserved") or name.endswith(("_length", "_capacity", "_count")):
+        if name in ("struct_size", "reserved") or name.endswith(("_length", "_capacity")):
+            continue
+        if kind in (POINTER(Text), POINTER(Detail)):
             continue
         if name + "_length" in kinds:
             values[name] = ctypes.string_at(value or 0, getattr(struct, name + "_length")) if value else b""
-        elif kind is Text:
-            values[name] = string(value)
-        elif kind not in (POINTER(Text), POINTER(Detail)):
+        else:
             values[name] = value
     return values
 
@@ -184,20 +182,20 @@ class Library:
         details = [Detail(keeper.text(k), keeper.text(v)) for k, v in values.pop("details", {}).items()]
         struct = fill(Reply(), values, keeper)
         struct.warnings = (Text * max(len(warnings), 1))(*warnings)
-        struct.warning_count = len(warnings)
+        struct.warnings_length = len(warnings)
         struct.details = (Detail * max(len(details), 1))(*details)
-        struct.detail_count = len(details)
+        struct.details_length = len(details)
         return self.encode("reply", struct, c_uint64(request_id))
 
     def decode_reply(self, data):
         struct, request_id = Reply(), c_uint64()
         warnings, details = (Text * LIST_CAPACITY)(), (Detail * LIST_CAPACITY)()
-        struct.warnings, struct.warning_capacity = warnings, LIST_CAPACITY
-        struct.details, struct.detail_capacity = details, LIST_CAPACITY
+        struct.warnings, struct.warnings_capacity = warnings, LIST_CAPACITY
+        struct.details, struct.details_capacity = details, LIST_CAPACITY
         status, consumed = self.decode("reply", struct, data, outs=(byref(request_id),))
         if status != 0:
             return status, None, consumed
         values = read(struct)
-        values["warnings"] = [string(warnings[i]) for i in range(struct.warning_count)]
-        values["details"] = {string(details[i].key): string(details[i].value) for i in range(struct.detail_count)}
+        values["warnings"] = [string(warnings[i]) for i in range(struct.warnings_length)]
+        values["details"] = {string(details[i].key): string(details[i].value) for i in range(struct.details_length)}
         return status, values, consumed

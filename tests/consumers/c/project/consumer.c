@@ -27,12 +27,17 @@ static void check_status(int32_t status, const char *what) {
 /* Serves one connection with a greeting. Says on `ready` that it listens. */
 static void serve(const char *path, int ready) {
     static const char greeting[] = "served by the backend";
+    rp_handoff_listener_options options = RP_HANDOFF_LISTENER_OPTIONS_INIT;
+    rp_handoff_listener *listener = NULL;
     rp_handoff_backend *backend = NULL;
     rp_handoff_offer *offer = NULL;
     int32_t connection = -1;
 
-    check_status(rp_handoff_backend_create(NULL, &backend), "create a backend");
-    check_status(rp_handoff_backend_listen(backend, path), "listen");
+    check_status(rp_handoff_backend_create(NULL, &backend, NULL), "create a backend");
+    options.path = path;
+    check_status(rp_handoff_listener_create(&options, &listener, NULL), "listen");
+    check_status(rp_handoff_backend_add_listener(backend, listener), "add the listener");
+    rp_handoff_listener_destroy(listener);
     check(write(ready, "x", 1) == 1, "say that it listens");
     check_status(rp_handoff_backend_next_offer(backend, RP_HANDOFF_FOREVER, &offer), "wait for an offer");
     check_status(rp_handoff_offer_accept(offer, &connection), "accept");
@@ -70,9 +75,9 @@ static void hand_over(const char *path, int connection, rp_handoff_outcome *outc
     request.fd = connection;
     request.socket_path = path;
     outcome->struct_size = sizeof *outcome;
-    check_status(rp_handoff_broker_create(NULL, &broker), "create a broker");
+    check_status(rp_handoff_broker_create(NULL, &broker, NULL), "create a broker");
     check_status(rp_handoff_broker_issue(broker, "consumer", 0, &request.token), "issue a token");
-    check_status(rp_handoff_broker_execute(broker, &request, outcome), "execute");
+    check_status(rp_handoff_broker_execute(broker, &request, outcome, NULL), "execute");
     rp_handoff_token_wipe(&request.token);
     rp_handoff_broker_destroy(broker);
 }
