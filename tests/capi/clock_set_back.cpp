@@ -21,7 +21,7 @@ TEST_CASE("tokens that expired stay dead for their broker when the clock is set 
     auto outcome = sized<rp_handoff_outcome>();
     for (const rp_handoff_token &token : tokens) {
         const rp_handoff_request request = exchange.request(token);
-        const std::int32_t status = rp_handoff_broker_execute(exchange.broker.get(), &request, &outcome);
+        const std::int32_t status = rp_handoff_broker_execute(exchange.broker.get(), &request, &outcome, nullptr);
         CHECK((status == RP_HANDOFF_ERR_TOKEN_NOT_PENDING || status == RP_HANDOFF_ERR_TOKEN_EXPIRED));
     }
     CHECK(exchange.hand_over(fresh).result == RP_HANDOFF_COMPLETED);

@@ -1,4 +1,5 @@
 // In which order a client does things that others see.
+#include "support/pairs.hpp"
 #include "support/town.hpp"
 
 using namespace rp::test;
@@ -28,7 +29,7 @@ TEST_CASE(
         auto reply = sized<rp_handoff_wire_reply>();
         reply.choice = RP_HANDOFF_REPLY_NEGOTIATED;
         reply.negotiated_protocol = 1;
-        reply.backend_pipe = text(town.reconnect);
+        SET_PAIR(reply, backend_pipe, town.reconnect);
         write_all(hello.get(), encoded(reply));
         must(comes_to_its_end(hello.get()));
         accept_from(backend);

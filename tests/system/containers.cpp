@@ -1,4 +1,6 @@
 // Peers in containers: processes whose pids and users this one does not see, or cannot name.
+#include "support/pairs.hpp"
+#include "support/api.hpp"
 #include "support/namespaces.hpp"
 #include "support/raw_broker.hpp"
 #include "support/server.hpp"
@@ -46,7 +48,7 @@ auto adopting(const std::string &path, uid_t uid) {
         const UniqueFd listener = listener_at(path);
         must(chmod(path.c_str(), 0666) == 0);
         const Backend backend = make_backend();
-        must(rp_handoff_backend_add_listener(backend.get(), dup(listener.get()), RP_HANDOFF_TRUST_CALLER) ==
+        must(rp::test::listen_on(backend.get(), dup(listener.get()), RP_HANDOFF_TRUST_CALLER) ==
              RP_HANDOFF_OK);
         wire.say('r');
         rp_handoff_offer *offer = nullptr;
@@ -72,8 +74,8 @@ FrontDoor door_with(const Broker &broker, const std::vector<std::uint32_t> &uids
     service.name = "service";
     service.backend_endpoint = "/where/clients/reconnect";
     service.client_uids = uids.data();
-    service.client_uid_count = static_cast<std::uint32_t>(uids.size());
-    REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+    service.client_uids_length = uids.size();
+    REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
     return door;
 }
 
@@ -89,7 +91,7 @@ Told say_hello(int connection, std::uint32_t claimed_pid) {
     write_all(connection, encoded(hello));
     wait_for_input(connection);
     const Reply reply(read_available(connection));
-    return {reply.reply.choice, reply.reply.code, to_string(reply.reply.reason)};
+    return {reply.reply.choice, reply.reply.code, std::string(VIEW_PAIR(reply.reply, reason))};
 }
 
 } // namespace
@@ -128,7 +130,7 @@ TEST_CASE("a stranger without a name is no broker for a backend, nor a client fo
             return;
         }
         const Backend backend = make_backend();
-        must(rp_handoff_backend_add_listener(backend.get(), dup(backends.get()), RP_HANDOFF_TRUST_CREDENTIALS) ==
+        must(rp::test::listen_on(backend.get(), dup(backends.get()), RP_HANDOFF_TRUST_CREDENTIALS) ==
              RP_HANDOFF_OK);
         wire.say('r');
         must(wire.hear() == 'o');

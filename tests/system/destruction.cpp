@@ -170,7 +170,7 @@ class Everything {
         service.name = "service";
         service.backend_endpoint = "/where/clients/reconnect";
         service.session = joined_.offering.get();
-        REQUIRE(rp_handoff_front_door_put_service(door_.get(), &service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(door_.get(), &service, nullptr) == RP_HANDOFF_OK);
     }
 
     bool own_clocks_;

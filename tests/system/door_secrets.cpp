@@ -1,4 +1,5 @@
 // Tokens of front door and client: whichever way a visit goes, afterwards none is in the memory of either.
+#include "support/pairs.hpp"
 #include "support/memory_scan.hpp"
 #include "support/session_hand.hpp"
 #include "support/town.hpp"
@@ -28,7 +29,7 @@ struct Lodge {
 
     // The client does not read what it is told.
     __attribute__((noinline)) Visit visit() const {
-        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
         const Guest guest(hello_of());
         return serve(door, guest.brokers_end());
     }
@@ -80,7 +81,7 @@ TEST_CASE("of a visit whose client is gone before the reply no token is left in 
           doctest::test_suite(not_under_valgrind)) {
     const Lodge lodge;
     const auto visit = [&] {
-        REQUIRE(rp_handoff_front_door_put_service(lodge.door.get(), &lodge.service) == RP_HANDOFF_OK);
+        REQUIRE(rp_handoff_front_door_put_service(lodge.door.get(), &lodge.service, nullptr) == RP_HANDOFF_OK);
         Guest guest(hello_of());
         guest.pair.a.reset();
         CHECK(serve(lodge.door, guest.brokers_end()).visit.result == RP_HANDOFF_FRONT_DOOR_DROPPED);
@@ -117,7 +118,7 @@ TEST_CASE(
             Lodge lodge;
             lodge.service.backend_endpoint = town.reconnect.c_str();
             lodge.service.handoff_endpoint = adopts ? town.handoff.c_str() : "/nowhere/backend";
-            must(rp_handoff_front_door_put_service(lodge.door.get(), &lodge.service) == RP_HANDOFF_OK);
+            must(rp_handoff_front_door_put_service(lodge.door.get(), &lodge.service, nullptr) == RP_HANDOFF_OK);
             const UniqueFd listener = listener_at(town.door);
             wire.say('r');
             UniqueFd client = accept_from(listener);
@@ -154,8 +155,9 @@ TEST_CASE("of tokens that were encoded into frames only the caller's bytes are l
         auto reply = sized<rp_handoff_wire_reply>();
         reply.choice = RP_HANDOFF_REPLY_NEGOTIATED;
         reply.negotiated_protocol = 1;
-        reply.backend_pipe = text("/where/clients/reconnect");
-        reply.handle_passed_token = {reinterpret_cast<const char *>(token.bytes), sizeof token.bytes};
+        SET_PAIR(reply, backend_pipe, "/where/clients/reconnect");
+        reply.handle_passed_token = token.bytes;
+        reply.handle_passed_token_length = sizeof token.bytes;
         CHECK(rp_handoff_wire_encode_reply(&reply, 1, out.data(), out.size(), &length) == RP_HANDOFF_OK);
         explicit_bzero(out.data(), out.size());
     };

@@ -1,4 +1,5 @@
 // Closing what a peer gave: it never waits for him, never happens under the backend's lock, and comes before the refusal.
+#include "support/api.hpp"
 #include "support/interpose.hpp"
 #include "support/linger.hpp"
 #include "support/raw_broker.hpp"
@@ -111,7 +112,7 @@ TEST_CASE("no broker that is not allowed, or that comes too late, makes a backen
     auto options = sized<rp_handoff_backend_options>();
     const std::uint32_t nobody = 61831;
     options.peer_uids = &nobody;
-    options.peer_uid_count = 1;
+    options.peer_uids_length = 1;
     options.peer_flags = 0;
     {
         const Listening backend(options);
@@ -218,7 +219,7 @@ TEST_CASE("nothing is closed with the backend locked: surplus, garbage, what is 
     Watched watched; // one offer that nobody takes, one that does not begin, and a listener with a broker in it
     const Directory directory;
     const std::string path = directory / "s";
-    REQUIRE(rp_handoff_backend_listen(watched.backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(watched.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     const RawBroker silent(path);
     send_message(watched.connection.get(), an_offer(), watched.client.fd.get(), 1);
     CHECK(take_offer(watched.backend) != nullptr);
@@ -308,7 +309,7 @@ TEST_CASE("a stop in a signal handler takes no lock, whatever the interrupted th
     const Directory directory;
     const std::string path = directory / "s";
     const Backend backend = make_backend();
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     RawBroker broker(path);
     const Hooked<int(int, sockaddr *, socklen_t *, int)> hook(
         calls::accept4(), [&](int fd, sockaddr *address, socklen_t *length, int flags) {

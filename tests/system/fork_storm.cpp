@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "support/api.hpp"
 #include "support/door.hpp"
 #include "support/raw_broker.hpp"
 #include "support/session_hand.hpp"
@@ -78,10 +79,10 @@ void work_on(const Broker &broker, std::uint64_t n, std::vector<rp_handoff_token
     }
     auto key = sized<rp_handoff_backend_key>();
     key.service_name = name.c_str();
-    rp_handoff_broker_record_failure(broker.get(), &key, RP_HANDOFF_REASON_PERMISSION_DENIED, nullptr);
-    rp_handoff_broker_accept_failed(broker.get(), EMFILE);
+    rp_handoff_broker_record(broker.get(), &key, RP_HANDOFF_REASON_PERMISSION_DENIED, nullptr, nullptr);
+    rp_handoff_broker_note_accept(broker.get(), EMFILE);
     if (n % 3 == 0) {
-        rp_handoff_broker_record_success(broker.get(), &key);
+        rp_handoff_broker_record(broker.get(), &key, RP_HANDOFF_REASON_NONE, nullptr, nullptr);
     }
 }
 
@@ -92,7 +93,7 @@ void offer_one(const Session &offering, bool waits) {
     submission.timeout_ns = second / 5;
     if (waits) {
         auto outcome = sized<rp_handoff_outcome>();
-        rp_handoff_session_execute(offering.get(), &submission, &outcome);
+        rp_handoff_session_execute(offering.get(), &submission, &outcome, nullptr);
     } else if (try_submit(offering, submission) == 1) {
         client.fd.release();
         rp_handoff_session_wait(offering.get(), second / 1000);
@@ -156,7 +157,7 @@ TEST_CASE("a child can destroy a front door to which threads of its parent put s
         const std::string name = name_of(n * 13 % 200);
         service.name = name.c_str();
         service.backend_endpoint = "/nowhere";
-        CHECK(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_OK);
+        CHECK(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_OK);
         rp_handoff_front_door_remove_service(door.get(), name_of(n % 200).c_str());
     });
     busy.add([&](std::uint64_t n) {
@@ -198,7 +199,7 @@ TEST_CASE("a child can destroy a v1 backend, an offer of it and a broker beside 
     options.token_ttl_ns = 3600 * second; // a storm may take long
     const Backend backend = make_backend(options);
     const std::string path = directory / "backend";
-    REQUIRE(rp_handoff_backend_listen(backend.get(), path.c_str()) == RP_HANDOFF_OK);
+    REQUIRE(rp::test::listen_at(backend.get(), path.c_str()) == RP_HANDOFF_OK);
     RawBroker held(path);
     held.offer(token_of(1));
     const Offer offer = take_offer(backend);

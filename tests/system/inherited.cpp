@@ -1,5 +1,6 @@
 // What a forked child inherited belongs to its parent, also where both have the same process id; what the child makes for
 // itself works.
+#include "support/api.hpp"
 #include "support/hand_backend.hpp"
 #include "support/namespaces.hpp"
 #include "support/session_hand.hpp"
@@ -20,7 +21,7 @@ struct House {
     Event offer;
 
     House() {
-        REQUIRE(rp_handoff_backend_listen(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
+        REQUIRE(rp::test::listen_at(backend.get(), (directory / "backend").c_str()) == RP_HANDOFF_OK);
         submit(joined.offering, client);
         offer = joined.next_offer();
     }
@@ -104,9 +105,9 @@ TEST_CASE("a child that gives an inherited session or broker to a handle of its 
         service.name = "service";
         service.backend_endpoint = "/somewhere";
         service.session = house.joined.offering.get();
-        must(rp_handoff_front_door_put_service(door.get(), &service) == RP_HANDOFF_ERR_FORKED);
+        must(rp_handoff_front_door_put_service(door.get(), &service, nullptr) == RP_HANDOFF_ERR_FORKED);
         rp_handoff_front_door *made = nullptr;
-        must(rp_handoff_front_door_create(house.joined.broker.get(), nullptr, &made) == RP_HANDOFF_ERR_FORKED);
+        must(rp_handoff_front_door_create(house.joined.broker.get(), nullptr, &made, nullptr) == RP_HANDOFF_ERR_FORKED);
         must(made == nullptr);
     });
     CHECK(child.wait() == 0);
