@@ -90,8 +90,14 @@ int32_t rp_handoff_backend_add_listener(rp_handoff_backend *backend, rp_handoff_
         if (const Status status = check_handle(listener); status != Status::ok) {
             return status;
         }
-        return listener->stopped ? Status::closed
-                                 : backend->backend->add_listener(listener->endpoint, listener->trusted);
+        if (listener->stopped) {
+            return Status::closed;
+        }
+        const Status status = backend->backend->add_listener(listener->endpoint, listener->trusted);
+        if (status == Status::ok) { // v1 goes by who connected, and needs nothing with each message
+            os::identify_senders(listener->endpoint->fd(), false);
+        }
+        return status;
     });
 }
 

@@ -25,7 +25,7 @@ RP_HANDOFF_ENDS_BEHIND(rp_handoff_outcome, retry_after_ns);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_listener_options, reserved);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_offer_info, unwritten_length);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_session_options, time_user_data);
-RP_HANDOFF_ENDS_BEHIND(rp_handoff_event, offer);
+RP_HANDOFF_ENDS_BEHIND(rp_handoff_event, text_length);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_submission, token);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_session_peer, service_name_length);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_session_statistics, messages_received);

@@ -103,6 +103,7 @@ const Call calls[] = {
      [](void *handle) { return rp_handoff_session_submit(session(handle), &some_submission, 1, nullptr, nullptr); }},
     {"rp_handoff_session_cancel", Kind::session,
      [](void *handle) { return rp_handoff_session_cancel(session(handle), 1); }},
+    {"rp_handoff_session_stop", Kind::session, [](void *handle) { return rp_handoff_session_stop(session(handle)); }},
     {"rp_handoff_session_execute", Kind::session,
      [](void *handle) {
          OutStruct<rp_handoff_outcome> out;
