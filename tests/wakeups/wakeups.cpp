@@ -2,7 +2,6 @@
 // not end, and none comes without a cause, or the loop's turns would be more than what others did.
 //
 // What the threads do is drawn from the seed that a failure says; how they meet is not.
-#include <array>
 #include <mutex>
 #include <random>
 #include <set>
