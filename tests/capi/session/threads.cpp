@@ -1,10 +1,9 @@
 // One session in the hands of several threads: nobody sleeps through what another one's call brings, each handoff has
 // its outcome once, and each offer goes to one thread.
-#include <atomic>
 #include <set>
-#include <thread>
 
 #include "support/session_hand.hpp"
+#include "support/session_threads.hpp"
 
 using namespace rp::test;
 
@@ -28,19 +27,6 @@ class Thread {
   private:
     std::thread thread_;
 };
-
-// When this thread, another one of this process, sleeps in the kernel.
-void await_sleep(pid_t thread) {
-    const std::string path = "/proc/self/task/" + std::to_string(thread) + "/stat";
-    char state = 0;
-    while (state != 'S') {
-        char line[256] = {};
-        const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-        const ssize_t n = read(file.get(), line, sizeof line - 1);
-        const char *const after_name = n > 0 ? std::strrchr(line, ')') : nullptr;
-        state = after_name != nullptr ? after_name[2] : '\0';
-    }
-}
 
 // Waits for an event of the session in a thread of its own.
 class Waiting {
