@@ -181,7 +181,7 @@ TEST_CASE("a raised bell for a loop that does not come does not keep who waits a
     auto submission = submission_of(third.fd.get());
     submission.timeout_ns = 200'000'000;
     const std::uint64_t before = processor_time();
-    CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome) == RP_HANDOFF_OK);
+    CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
     CHECK(processor_time() - before < 30'000'000);
     CHECK(rp_handoff_session_cancel(joined.offering.get(), id) == 1);
 }
