@@ -49,7 +49,7 @@ Result<std::shared_ptr<BrokerSession>> BrokerSession::open(Config config, Broker
     return session;
 }
 
-Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant now, std::optional<Turn> &turn,
+Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant now, Lock &lock,
                                            Explanation &why) {
     if (const Status status = check(submission, config().max_queued, why); status != Status::ok) {
         return Failure(status);
@@ -66,10 +66,10 @@ Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant
         broker_.give_back(*lease);
         return Failure(Status::system);
     }
-    turn.emplace(*this);
+    lock.lock();
     const Result<Index> index = side_.place(submission, *lease, duplicates ? duplicate.get() : submission.fd);
     if (!index) {
-        turn.reset();
+        lock.unlock();
         broker_.give_back(*lease);
         return index;
     }
@@ -78,8 +78,8 @@ Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant
 }
 
 Result<std::uint64_t> BrokerSession::submit(const Submission &submission, Instant now, Explanation &why) {
-    std::optional<Turn> turn;
-    const Result<Index> index = begin_handoff(submission, now, turn, why);
+    Lock lock(mutex_, std::defer_lock); // no turn: nothing leaves before send_submitted
+    const Result<Index> index = begin_handoff(submission, now, lock, why);
     if (!index) {
         return Failure(index.error());
     }
@@ -90,15 +90,16 @@ Result<std::uint64_t> BrokerSession::submit(const Submission &submission, Instan
 
 Result<Broker::Report> BrokerSession::execute(const Submission &submission, Explanation &why) {
     const Instant now = time_.now();
-    std::optional<Turn> turn;
-    const Result<Index> index = begin_handoff(submission, now, turn, why);
+    Lock lock(mutex_, std::defer_lock);
+    const Result<Index> index = begin_handoff(submission, now, lock, why);
     if (!index) {
         return Failure(index.error());
     }
+    Turn turn(*this, std::move(lock));
     OutcomeWaiter waiter;
     side_.set_waiter(*index, waiter);
     side_.ask_answers_here(side_.backend_is_elsewhere());
-    const Result<bool> waited = wait_for(*turn, {&waiter.done}, now, end_of_time);
+    const Result<bool> waited = wait_for(turn, {&waiter.done}, now, end_of_time);
     if (!waiter.done) { // stopped, or the wait failed: what became of it is known all the same
         side_.cancel(*index, now);
     }

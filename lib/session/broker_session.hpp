@@ -28,7 +28,8 @@ class BrokerSession final : public Driver<BrokerSide> {
     void shutdown() noexcept;
 
   private:
-    Result<Index> begin_handoff(const Submission &submission, Instant now, std::optional<Turn> &turn, Explanation &why);
+    // Locked on success.
+    Result<Index> begin_handoff(const Submission &submission, Instant now, Lock &lock, Explanation &why);
 
     Broker &broker_;
 };

@@ -81,7 +81,8 @@ bool Doorbell::watch(const Watches &watches) noexcept {
 
 // ---- loops ----------------------------------------------------------------------------------------------------------
 
-Result<int> Doorbell::descriptor() noexcept {
+Result<int> Doorbell::descriptor(const Watches &watches) noexcept {
+    watches_ = watches;
     if (!loop_) {
         Result<os::Poller> poller = os::Poller::create(false);
         if (!poller) {

@@ -60,7 +60,7 @@ class Doorbell {
 
     // ---- loops
 
-    Result<int> descriptor() noexcept; // made at the first call. system
+    Result<int> descriptor(const Watches &watches) noexcept; // made at the first call. system
     bool has_loop() const noexcept { return loop_.has_value(); }
     Instant tell(const State &state) noexcept; // what the caller is told; it is the loop from now on
     void loop_is_here() noexcept;              // at the beginning of process
@@ -88,6 +88,8 @@ class Doorbell {
     // While another thread is the lookout: until the waiter is satisfied, called to be the lookout, or `until`.
     void sleep(Lock &lock, const Waiter &waiter, Instant until) noexcept;
 
+    // Nobody can be waiting for anything: settle has nothing to do.
+    bool has_nobody() const noexcept { return !loop_ && !set_ && lookout_ == nullptr && sleepers_ == nullptr; }
     // ---- everybody, before unlocking. False: the set could not be brought in line (errno tells).
     bool settle(const State &state, const Watches &watches) noexcept;
     // In a call that goes on to wait: sockets only.

@@ -28,7 +28,7 @@ class Driver {
 
     Result<int> fd() noexcept {
         const Turn turn(*this);
-        return doorbell_.descriptor();
+        return doorbell_.descriptor(side_.watches());
     }
     // A past instant: now.
     Instant next_deadline() noexcept {
@@ -115,7 +115,8 @@ class Driver {
     // The lock, and what has to be done before it is given up.
     class Turn {
       public:
-        explicit Turn(Driver &driver) noexcept : driver_(driver), lock_(driver.mutex_) {}
+        explicit Turn(Driver &driver) noexcept : Turn(driver, Lock(driver.mutex_)) {}
+        Turn(Driver &driver, Lock lock) noexcept : driver_(driver), lock_(std::move(lock)) {}
         Turn(const Turn &) = delete;
         Turn &operator=(const Turn &) = delete;
         ~Turn() { driver_.leave(lock_); }
@@ -218,6 +219,9 @@ class Driver {
     }
 
     void settle() noexcept {
+        if (doorbell_.has_nobody()) {
+            return;
+        }
         if (!doorbell_.settle(side_.state(), side_.watches())) {
             side_.channel().end(Status::system, "the session's sockets could not be watched", errno);
             side_.advance(Instant());
