@@ -401,6 +401,8 @@ void BrokerSide::settle_end(Instant now) noexcept {
     }
     end_all(Cause::session_lost, detail.view(), channel_.end_reason().os_error, now);
     slots_.answer_all();
+    channel_.link().drop_beside(Discards::Kind::stray);
+    channel_.answer_link().drop_beside(Discards::Kind::stray);
     discards_.add(channel_.answer_link().take_socket(), Discards::Kind::own);
     discards_.add(channel_.link().take_socket(), Discards::Kind::remains);
 }

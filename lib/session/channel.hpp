@@ -42,6 +42,7 @@ class Channel {
     State state() const noexcept { return state_; }
     bool is_open() const noexcept { return state_ == State::open; }
     bool is_over() const noexcept { return state_ == State::ended; }
+    bool has_been_open() const noexcept { return peer_.max_in_flight > 0; }
     const Config &config() const noexcept { return config_; }
     const End &end_reason() const noexcept { return end_; }
     const Peer &peer() const noexcept { return peer_; }
