@@ -310,7 +310,7 @@ void BackendSide::free(Index i) noexcept {
 }
 
 void BackendSide::pump(Instant now) noexcept {
-    channel_.has_room();
+    channel_.begins_sending();
     while (channel_.is_open() && !channel_.outgoing().has_unsent() && !answers_.empty()) {
         if (!send_answers(now)) {
             return;

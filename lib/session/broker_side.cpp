@@ -175,7 +175,7 @@ void BrokerSide::pump(Instant now) {
         }
         slots_.rest_left();
     }
-    channel_.has_room();
+    channel_.begins_sending();
     room_again_at_ = end_of_time;
     while (channel_.is_open() && !channel_.link().has_unsent() && slots_.first_queued() != no_index) {
         if (!send_batch(now)) {

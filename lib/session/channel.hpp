@@ -72,10 +72,7 @@ class Channel {
     bool flush(Instant now) noexcept;
     // A send that moved nothing: EAGAIN is waited for with the socket, ENOBUFS for a while. False: another errno.
     bool has_to_wait(int os_error, Instant now) noexcept;
-    void has_room() noexcept {
-        blocked_ = false;
-        retry_pause_ = {};
-    }
+    void begins_sending() noexcept { blocked_ = false; } // whether that still holds, shows now
     bool is_blocked() const noexcept { return blocked_; }
     bool wants_room() const noexcept { return blocked_ || link_.has_unsent() || answer_link_.has_unsent(); }
 
