@@ -10,17 +10,19 @@ constexpr std::size_t max_texts = std::size_t{16} * 1024; // of all together
 
 } // namespace
 
-AnswerBox::AnswerBox(std::uint32_t answers) {
-    bytes_.reserve(answers * Answer::fixed_size + max_texts);
+AnswerBox::AnswerBox(std::uint32_t answers) : most_(answers * Answer::fixed_size + max_texts) {
+    bytes_.reserve(most_);
 }
 
 bool AnswerBox::add(std::uint32_t slot, std::uint64_t ticket, Answer::Verdict verdict, std::string_view text) noexcept {
-    if (bytes_.capacity() - bytes_.size() < Answer::fixed_size) {
+    const std::size_t room = most_ - bytes_.size();
+    if (room < Answer::fixed_size) {
         return false;
     }
     const std::size_t texts = bytes_.size() - count_ * Answer::fixed_size;
     const std::string_view cut = utf8_prefix(text, max_refusal);
-    const Answer answer{slot, verdict, ticket, texts + cut.size() <= max_texts ? cut : std::string_view()};
+    const bool fits = texts + cut.size() <= max_texts && cut.size() <= room - Answer::fixed_size;
+    const Answer answer{slot, verdict, ticket, fits ? cut : std::string_view()};
     const std::size_t at = bytes_.size();
     bytes_.resize(at + Answer::fixed_size + answer.text.size());
     encode_answer(bytes_.data() + at, answer);

@@ -30,6 +30,7 @@ class AnswerBox {
     void clear() noexcept;
 
   private:
+    const std::size_t most_; // bytes, of all that wait: memory does not grow by what a peer does
     std::vector<std::uint8_t> bytes_;
     std::uint16_t count_ = 0;
 };

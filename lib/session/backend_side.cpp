@@ -311,7 +311,7 @@ void BackendSide::free(Index i) noexcept {
 }
 
 void BackendSide::pump(Instant now) noexcept {
-    channel_.has_room();
+    channel_.begins_sending();
     while (channel_.is_open() && !channel_.outgoing().has_unsent() && !answers_.empty()) {
         if (!send_answers(now)) {
             return;
@@ -347,9 +347,11 @@ void BackendSide::nobody_hears() noexcept {
 
 void BackendSide::settle_end() noexcept {
     if (channel_.is_over() && !std::exchange(settled_end_, true)) {
-        channel_.link().drop_beside(Discards::Kind::shared); // offers that were not taken
+        // Offers that were not taken are the broker's again. Before the session was open there were none.
+        const bool offered = channel_.has_been_open();
+        channel_.link().drop_beside(offered ? Discards::Kind::shared : Discards::Kind::stray);
         discards_.add(channel_.answer_link().take_socket(), Discards::Kind::own);
-        discards_.add(channel_.link().take_socket(), Discards::Kind::own);
+        discards_.add(channel_.link().take_socket(), offered ? Discards::Kind::with_offers : Discards::Kind::own);
     }
 }
 

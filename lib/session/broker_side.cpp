@@ -175,7 +175,7 @@ void BrokerSide::pump(Instant now) {
         }
         slots_.rest_left();
     }
-    channel_.has_room();
+    channel_.begins_sending();
     room_again_at_ = end_of_time;
     while (channel_.is_open() && !channel_.link().has_unsent() && slots_.first_queued() != no_index) {
         if (!send_batch(now)) {
@@ -405,6 +405,8 @@ void BrokerSide::settle_end(Instant now) noexcept {
     }
     end_all(Cause::session_lost, detail.view(), channel_.end_reason().os_error, now);
     slots_.answer_all();
+    channel_.link().drop_beside(Discards::Kind::stray);
+    channel_.answer_link().drop_beside(Discards::Kind::stray);
     discards_.add(channel_.answer_link().take_socket(), Discards::Kind::own);
     discards_.add(channel_.link().take_socket(), Discards::Kind::remains);
 }

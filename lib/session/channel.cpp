@@ -286,8 +286,17 @@ void Channel::end_turn(bool done, Instant now) {
     if (is_opening() && farewell_.has_begun() && done) {
         end(Status::ok, {});
     }
-    if (state_ == State::open && farewell_.advance(done, *outgoing_, link_, now) == Farewell::Step::late) {
-        end(Status::timed_out, "the peer did not end its side of the session in time");
+    if (state_ == State::open) {
+        const Farewell::Step step = farewell_.advance(done, *outgoing_, link_, now);
+        if (farewell_.obstacle() == ENOBUFS) {
+            has_to_wait(ENOBUFS, now);
+        }
+        if (step == Farewell::Step::late) {
+            end(Status::timed_out, "the peer did not end its side of the session in time");
+        }
+    }
+    if (retry_at_ == end_of_time) { // nothing met that in this turn
+        retry_pause_ = {};
     }
 }
 

@@ -42,6 +42,7 @@ class Channel {
     State state() const noexcept { return state_; }
     bool is_open() const noexcept { return state_ == State::open; }
     bool is_over() const noexcept { return state_ == State::ended; }
+    bool has_been_open() const noexcept { return peer_.max_in_flight > 0; }
     const Config &config() const noexcept { return config_; }
     const End &end_reason() const noexcept { return end_; }
     const Peer &peer() const noexcept { return peer_; }
@@ -71,10 +72,7 @@ class Channel {
     bool flush(Instant now) noexcept;
     // A send that moved nothing: EAGAIN is waited for with the socket, ENOBUFS for a while. False: another errno.
     bool has_to_wait(int os_error, Instant now) noexcept;
-    void has_room() noexcept {
-        blocked_ = false;
-        retry_pause_ = {};
-    }
+    void begins_sending() noexcept { blocked_ = false; } // whether that still holds, shows now
     bool is_blocked() const noexcept { return blocked_; }
     bool wants_room() const noexcept { return blocked_ || link_.has_unsent() || answer_link_.has_unsent(); }
 

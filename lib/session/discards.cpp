@@ -15,6 +15,9 @@ void Discards::Batch::close() noexcept {
         case Kind::own:
             os::drain_and_close(UniqueFd(entries[i].fd));
             break;
+        case Kind::with_offers:
+            os::drain_and_close(UniqueFd(entries[i].fd), os::Unreceived::close);
+            break;
         case Kind::remains:
             os::drain(entries[i].fd);
             break;

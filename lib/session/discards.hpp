@@ -14,11 +14,12 @@ namespace rp::handoff::session {
 class Discards {
   public:
     enum class Kind {
-        shared,  // the other side may own the connection: its options are left alone
-        stray,   // nobody asked for it: it is kept from waiting
-        refused, // shared, and the offer in place `place` is refused once it is closed
-        own,     // a socket of the session's, in which descriptors may lie
-        remains, // likewise, but it is only emptied: what lies at its other end is still to be counted
+        shared,      // the other side may own the connection: its options are left alone
+        stray,       // nobody asked for it: it is kept from waiting
+        refused,     // shared, and the offer in place `place` is refused once it is closed
+        own,         // a socket of the session's, in which strays may lie
+        with_offers, // likewise, but what lies there is shared
+        remains,     // as own, but it is only emptied: what lies at its other end is still to be counted
     };
     struct Entry {
         int fd = -1;

@@ -156,6 +156,9 @@ Status Doorbell::prepare_to_wait() noexcept {
             return Status::system;
         }
         call_fd_ = call_.get();
+        if (is_stopped()) { // by a stop that did not find it yet
+            raise(call_.get());
+        }
     }
     return Status::ok;
 }

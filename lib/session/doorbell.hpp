@@ -99,7 +99,7 @@ class Doorbell {
 
     // Every wait, under way or to come, ends. Async-signal-safe; needs no lock.
     void stop() noexcept;
-    bool is_stopped() const noexcept { return stopped_.load(std::memory_order_relaxed); }
+    bool is_stopped() const noexcept { return stopped_; }
 
   private:
     // A set that is one descriptor.

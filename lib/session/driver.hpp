@@ -88,7 +88,7 @@ class Driver {
     // Null before it is open; stays as it is from then on.
     const Peer *peer() noexcept {
         const std::lock_guard<std::mutex> lock(mutex_);
-        return side_.channel().peer().max_in_flight > 0 ? &side_.channel().peer() : nullptr;
+        return side_.channel().has_been_open() ? &side_.channel().peer() : nullptr;
     }
     Statistics statistics() noexcept {
         const std::lock_guard<std::mutex> lock(mutex_);

@@ -7,15 +7,15 @@
 namespace rp::handoff::session {
 
 void Farewell::send(Link &outgoing) noexcept {
-    due_ = true;
     if (outgoing.has_unsent()) {
+        obstacle_ = EAGAIN;
         return; // later
     }
     std::array<std::uint8_t, header_size> frame{};
     encode_header(frame.data(), {FrameKind::goodbye, 0, 0});
     const int error = outgoing.send({frame.data(), frame.size()}).os_error;
     sent_ = error != EAGAIN && error != ENOBUFS; // or there is nobody to say it to
-    due_ = !sent_;
+    obstacle_ = sent_ ? 0 : error;
 }
 
 Farewell::Step Farewell::advance(bool done, Link &outgoing, Link &link, Instant now) noexcept {

@@ -25,7 +25,8 @@ class Farewell {
     enum class Step { none, late };
     Step advance(bool done, Link &outgoing, Link &link, Instant now) noexcept;
 
-    bool needs_room() const noexcept { return due_; }
+    bool needs_room() const noexcept { return obstacle_ != 0; }
+    int obstacle() const noexcept { return obstacle_; } // why it could not be said yet: 0, EAGAIN or ENOBUFS
     bool is_half_closed() const noexcept { return half_closed_; }
     Instant deadline() const noexcept { return until_; }
 
@@ -36,7 +37,7 @@ class Farewell {
     const Duration patience_;
     bool ours_ = false;
     bool theirs_ = false;
-    bool due_ = false; // it could not be sent yet
+    int obstacle_ = 0;
     bool sent_ = false;
     bool half_closed_ = false;
     Instant until_ = end_of_time;

@@ -20,6 +20,14 @@ Text with_number(std::string_view before, std::int64_t number, std::string_view 
     return text;
 }
 
+// Of a frame of which nothing was sent. `what`: which one.
+Status explain_send(int error, std::string_view what, Explanation &why) noexcept {
+    const bool is_gone = error == EPIPE || error == ECONNRESET;
+    Text text(is_gone ? "the peer closed the connection before " : "the kernel did not take ");
+    text += what;
+    return why.because(is_gone ? Status::closed : Status::system, {}, text.view(), error);
+}
+
 // Which option a rule is set by.
 std::string_view member_of(PeerRule rule) noexcept {
     switch (rule) {
@@ -60,8 +68,7 @@ Status Handshake::send_hello(Explanation &why) noexcept {
     const std::size_t size =
         encode_hello(frame.data(), {Hello::Role::broker, version, version, slots_, 0, config_.service});
     const int error = link_.send({frame.data(), size}).os_error;
-    return error == 0 ? Status::ok
-                      : why.because(Status::closed, {}, "the peer closed the connection before the hello", error);
+    return error == 0 ? Status::ok : explain_send(error, "the hello", why);
 }
 
 void Handshake::reject(Status status, std::string_view text) noexcept {
@@ -173,9 +180,7 @@ Status Handshake::on_hello_of_backend(const Link::Frame &frame, Peer &peer, std:
     const std::array<int, 2> files{ledger->file(), answers->theirs.get()};
     const int error = link_.send(files.data(), files.size(), &piece, 1).os_error;
     if (error != 0) {
-        return error == EPIPE || error == ECONNRESET
-                   ? why.because(Status::closed, {}, "the peer closed the connection before the ledger", error)
-                   : why.because(Status::system, {}, "the ledger could not be sent", error);
+        return explain_send(error, "the ledger", why);
     }
     ledger->close_file();
     peer.max_in_flight = std::min(slots_, hello->max_in_flight);
@@ -211,8 +216,7 @@ Status Handshake::on_hello_of_broker(const Link::Frame &frame, Peer &peer, Expla
     std::array<std::uint8_t, max_hello_frame> own{};
     const std::size_t size = encode_hello(own.data(), {Hello::Role::backend, version, version, slots_, 0, {}});
     const int error = link_.send({own.data(), size}).os_error;
-    return error == 0 ? Status::ok
-                      : why.because(Status::closed, {}, "the peer closed the connection after its hello", error);
+    return error == 0 ? Status::ok : explain_send(error, "this side's hello", why);
 }
 
 Status Handshake::on_ledger(const Link::Frame &frame, Peer &peer, std::optional<Ledger> &ledger,

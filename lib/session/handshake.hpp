@@ -30,7 +30,7 @@ class Handshake {
     // Either side, of a path that was dialled: who listens there. ok, peer_rejected.
     Status check_listener(Explanation &why) noexcept;
 
-    // Broker: begins to speak. closed.
+    // Broker: begins to speak. closed, system.
     Status send_hello(Explanation &why) noexcept;
     // Each takes one frame, from the first on. failed: `why` says it.
     Step broker_takes(const Link::Frame &frame, Peer &peer, std::optional<Ledger> &ledger, Explanation &why) noexcept;

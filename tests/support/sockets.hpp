@@ -101,18 +101,6 @@ inline UniqueFd accept_from(const UniqueFd &listener) {
     return fd;
 }
 
-// Until nothing more fits.
-inline void fill_up(const UniqueFd &fd) {
-    const Bytes junk(4096);
-    while (send(fd.get(), junk.data(), junk.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
-    }
-}
-
-inline bool is_readable(int fd) {
-    pollfd target{fd, POLLIN, 0};
-    return poll(&target, 1, 0) > 0;
-}
-
 // A handoff by path, which has to outlive the request.
 inline rp_handoff_request request_to(const std::string &path, int fd, const rp_handoff_token &token) {
     auto request = sized<rp_handoff_request>();
