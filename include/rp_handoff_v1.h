@@ -28,8 +28,8 @@
  * THREADS     execute, next_offer, serve and connect wait, and may run in many threads side by side on one handle.
  * FORK        A forked child may only destroy; the parent's sockets, names and offers stay as they are.
  * TIME        execute ends at its token's deadline; serve and connect have limits of their own, next_offer the caller's.
- * MEMORY      A handle that is made from another (front door from broker) uses it: destroy the other one later. A listener
- *             that was added to a backend may be destroyed at any time.
+ * MEMORY      A handle that is made from another (front door from broker, backend from listener) keeps what it needs of it:
+ *             any order of destruction will do.
  * SIGNALS     rp_handoff_backend_stop is async-signal-safe, and nothing else here.
  */
 #ifndef RP_HANDOFF_V1_H

@@ -20,41 +20,9 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "consumers" / "python"))
 import rp_handoff  # noqa: E402
 from rp_handoff import FOREVER, Outcome, Sized, Token  # noqa: E402
+from rp_handoff_session import EventStruct, SessionOptions  # noqa: E402
 
 EVENT_OFFER = 3
-
-
-class SessionOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32),
-        ("peer_flags", c_uint32),
-        ("peer_uids", POINTER(c_uint32)),
-        ("peer_uids_length", c_size_t),
-        ("peer_pid", c_uint32),
-        ("connection_fd", c_int32),
-        ("socket_path", c_char_p),
-        ("service_name", c_char_p),
-        ("max_in_flight", c_uint32),
-        ("max_queued_bytes", c_uint32),
-        ("open_timeout_ns", c_uint64),
-        ("now", c_void_p),
-        ("wait", c_void_p),
-        ("time_user_data", c_void_p),
-    ]
-
-
-class Event(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32),
-        ("kind", c_int32),
-        ("status", c_int32),
-        ("ownership", c_int32),
-        ("fd", c_int32),
-        ("reserved", c_uint32),
-        ("id", c_uint64),
-        ("user_data", c_uint64),
-        ("offer", c_void_p),
-    ]
 
 
 class Submission(Sized):
@@ -80,7 +48,7 @@ SESSION_FUNCTIONS = {
     "session_create_broker": (c_void_p, POINTER(SessionOptions), POINTER(c_void_p), POINTER(rp_handoff.Error)),
     "session_create_backend": (POINTER(SessionOptions), POINTER(c_void_p), POINTER(rp_handoff.Error)),
     "session_wait": (c_void_p, c_uint64),
-    "session_next_event": (c_void_p, POINTER(Event), POINTER(Outcome)),
+    "session_next_event": (c_void_p, POINTER(EventStruct), POINTER(Outcome)),
     "session_execute": (c_void_p, POINTER(Submission), POINTER(Outcome), POINTER(rp_handoff.Error)),
 }
 
@@ -104,7 +72,7 @@ def untyped(library, name):
 
 
 def take_offers(library, end):
-    session, adopted, event = c_void_p(), c_int32(), Event()
+    session, adopted, event = c_void_p(), c_int32(), EventStruct()
     out_event, out_adopted, forever = byref(event), byref(adopted), c_uint64(FOREVER)
     wait, next_event, accept, destroy = (untyped(library, name) for name in (
         "session_wait", "session_next_event", "offer_accept", "offer_destroy"))

@@ -31,26 +31,26 @@ class Driver:
     def turn(self):
         try:
             self.session.process()
-            status = self.take_events()
+            end = self.take_events()
             self.set_timer()
         except Exception as error:  # pylint: disable=broad-except # which the loop would only report
             self.stop()
             self.over.set_exception(error)
         else:
-            if status is not None:
+            if end is not None:
                 self.stop()
-                self.over.set_result(status)
+                self.over.set_result(end)
 
     def take_events(self):
-        """The session's status, if it is over."""
-        status = None
+        """The last event, if the session is over."""
+        end = None
         for event in self.session.events():
             if event.kind == EVENT_CLOSED:
-                status = event.status
+                end = event
             else:
                 self.on_event(event)
         self.after_events()
-        return status
+        return end
 
     def set_timer(self):
         if self.timer is not None:
@@ -62,6 +62,10 @@ class Driver:
         self.loop.remove_reader(self.session.fileno())
         if self.timer is not None:
             self.timer.cancel()
+
+
+def assert_in_order(end):
+    assert end.status == 0, f"{end.status}: {end.text}"
 
 
 def serve(fd, name):
@@ -157,14 +161,14 @@ class Broker:
 
 async def drive_backend(library, fd):
     with rp_handoff_session.create_backend(library, connection_fd=fd, max_in_flight=IN_FLIGHT) as session:
-        assert await Driver(session, Backend().on_event).over == 0
+        assert_in_order(await Driver(session, Backend().on_event).over)
 
 
 async def drive_broker(library, fd):
     with library.broker() as broker, \
             rp_handoff_session.create_broker(broker, connection_fd=fd, max_in_flight=IN_FLIGHT) as session:
         state = Broker(session)
-        assert await Driver(session, state.on_event, state.after_events).over == 0
+        assert_in_order(await Driver(session, state.on_event, state.after_events).over)
         assert not state.acts and not state.clients
 
 

@@ -41,6 +41,8 @@ class SessionOptions(Sized):
         ("service_name", c_char_p),
         ("max_in_flight", c_uint32),
         ("max_queued_bytes", c_uint32),
+        ("max_held_bytes", c_uint32),
+        ("reserved", c_uint32),
         ("open_timeout_ns", c_uint64),
         ("now", NOW),
         ("wait", WAIT),
@@ -55,10 +57,12 @@ class EventStruct(Sized):
         ("status", c_int32),
         ("ownership", c_int32),
         ("fd", c_int32),
-        ("reserved", c_uint32),
+        ("os_error", c_int32),
         ("id", c_uint64),
         ("user_data", c_uint64),
         ("offer", c_void_p),
+        ("text", c_char_p),
+        ("text_length", c_size_t),
     ]
 
 
@@ -119,6 +123,7 @@ FUNCTIONS = {
     "session_get_timeout": (c_int32, c_void_p, POINTER(c_uint64)),
     "session_process": (c_int32, c_void_p),
     "session_wait": (c_int32, c_void_p, c_uint64),
+    "session_stop": (c_int32, c_void_p),
     "session_next_event": (c_int32, c_void_p, POINTER(EventStruct), POINTER(Outcome)),
     "session_submit": (c_int32, c_void_p, POINTER(Submission), c_size_t, POINTER(c_uint64), POINTER(Error)),
     "session_cancel": (c_int32, c_void_p, c_uint64),
@@ -128,7 +133,8 @@ FUNCTIONS = {
 }
 
 # offer: an Offer, of EVENT_OFFER. outcome: an Outcome, and fd: the descriptor that came back, or -1, of EVENT_OUTCOME.
-Event = collections.namedtuple("Event", "kind status ownership fd id user_data offer outcome")
+# status, os_error and text: why the session ended, of EVENT_CLOSED.
+Event = collections.namedtuple("Event", "kind status os_error text ownership fd id user_data offer outcome")
 
 
 def create_broker(broker, **options):
@@ -184,8 +190,9 @@ class Session(rp_handoff.Handle):
         if event.kind == EVENT_OFFER:
             offer = Offer(self.library)
             offer.pointer = c_void_p(event.offer)
-        return Event(event.kind, event.status, event.ownership, event.fd, event.id, event.user_data, offer,
-                     outcome if event.kind == EVENT_OUTCOME else None)
+        text = ctypes.string_at(event.text or b"", event.text_length).decode()
+        return Event(event.kind, event.status, event.os_error, text, event.ownership, event.fd, event.id,
+                     event.user_data, offer, outcome if event.kind == EVENT_OUTCOME else None)
 
     def fileno(self):
         return self.library.check(self.library.session_get_fd(self.pointer))
@@ -201,6 +208,10 @@ class Session(rp_handoff.Handle):
     def wait(self, timeout_ns=FOREVER):
         """Whether there is an event."""
         return self.library.check(self.library.session_wait(self.pointer, timeout_ns)) == 1
+
+    def stop(self):
+        """Makes every wait fail from now on. Another thread's, too."""
+        self.library.check(self.library.session_stop(self.pointer))
 
     def finish(self):
         """Begins an orderly end, after which EVENT_CLOSED comes."""

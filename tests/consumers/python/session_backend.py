@@ -49,6 +49,9 @@ with rp_handoff_session.create_backend(library, connection_fd=int(connection_fd)
         for event in session.events():
             if event.kind == rp_handoff_session.EVENT_OFFER:
                 take(event.offer)
-            is_open = event.kind != rp_handoff_session.EVENT_CLOSED
+            if event.kind == rp_handoff_session.EVENT_CLOSED:
+                is_open = False
+                if event.text:
+                    print(f"session: {event.text}", file=sys.stderr)
     for offer in held:
         offer.close()

@@ -127,8 +127,27 @@ class Sessions(Case):
             while backend.session.wait():
                 events += backend.session.events()
             self.assertEqual([event.kind for event in events], [EVENT_OPENED, EVENT_OUTCOME, EVENT_CLOSED])
-            self.assertEqual((events[1].ownership, events[2].status), (OWNER_BACKEND, 0))
+            self.assertEqual((events[1].ownership, events[2].status, events[2].text), (OWNER_BACKEND, 0, ""))
             self.assertEqual(connection.served(), f"serve  by {backend.process.pid}\n")
+
+    def test_a_session_that_never_opened_says_why_in_a_sentence(self):
+        ours, theirs = socket.socketpair()
+        with theirs, rp_handoff_session.create_backend(library, connection_fd=ours.detach()) as session:
+            theirs.sendall(b"GET / HTTP/1.1\r\n\r\n" * 8)
+            theirs.close()
+            while session.wait():
+                *_, last = session.events()
+            self.assertEqual(last.kind, EVENT_CLOSED)
+            self.assertLess(last.status, 0)
+            self.assertRegex(last.text, "[a-z]+ [a-z]+")
+
+    def test_a_wait_that_was_stopped_is_an_error(self):
+        with library.broker() as broker, SessionProcess(broker) as backend:
+            backend.session.stop()
+            with self.assertRaises(HandoffError) as caught:
+                while True:
+                    backend.session.wait()
+            self.assertEqual(caught.exception.status, ERR_CLOSED)
 
     def test_a_call_of_the_brokers_on_a_backends_session_is_one_on_another_handle(self):
         ours, theirs = socket.socketpair()
