@@ -68,6 +68,10 @@ void Backend::accept_session() {
         close(fd);
         return;
     }
+    if (rp_handoff_session_get_fd(session.handle) < 0) { // no descriptor to be had
+        rp_handoff_session_destroy(session.handle);
+        return;
+    }
     add(self_.life().backend.sessions);
     const std::uint32_t number = ++last_session_;
     loop_.watch(rp_handoff_session_get_fd(session.handle), {Kind::session, number});

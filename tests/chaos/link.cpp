@@ -45,6 +45,10 @@ void Link::open(rp_handoff_broker *broker, Random &random, Loop &loop) {
     }
     rp_handoff_session *session = nullptr;
     const std::int32_t status = rp_handoff_session_create_broker(broker, &options, &session, nullptr);
+    if (status == RP_HANDOFF_OK && rp_handoff_session_get_fd(session) < 0) { // no descriptor to be had: another time
+        rp_handoff_session_destroy(session);
+        return;
+    }
     if (status == RP_HANDOFF_OK) {
         session_ = session;
         submitted_ = events_ = to_backend_ = 0;

@@ -54,7 +54,7 @@ class DoorbellScene {
     }
     int descriptor() {
         const Lock lock(mutex);
-        const handoff::Result<int> fd = bell.descriptor();
+        const handoff::Result<int> fd = bell.descriptor(watches);
         REQUIRE(fd);
         CHECK(bell.settle(state, watches));
         return *fd;

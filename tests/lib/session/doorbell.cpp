@@ -218,9 +218,9 @@ TEST_CASE("a descriptor that cannot be made is told, and made the next time") {
     DoorbellScene scene(time);
     {
         const Hooked<int(unsigned, int)> failing(calls::eventfd(), [](unsigned, int) { return fails_with(EMFILE); });
-        CHECK(status_of(scene.bell.descriptor()) == Status::system);
+        CHECK(status_of(scene.bell.descriptor(scene.watches)) == Status::system);
         CHECK(errno == EMFILE);
         CHECK_FALSE(scene.bell.has_loop());
     }
-    CHECK(scene.bell.descriptor());
+    CHECK(scene.bell.descriptor(scene.watches));
 }
