@@ -212,6 +212,9 @@ TEST_CASE(
         const Session a = open_session(broker, town.path("a"), 48);
         const Session b = open_session(broker, town.path("b"), 48);
         const Session c = open_session(broker, town.path("c"), 48);
+        hand_over(a); // so what they were sent at the opening lies in no queue
+        hand_over(b);
+        hand_over(c);
         next_step(wire); // a and b are stopped
         std::uint32_t count = 0;
         must(fill(a, count) == RP_HANDOFF_ERR_LIMIT_SESSION);
