@@ -58,7 +58,7 @@ class Channel {
     void speak_on(Link &link) noexcept;
 
     // ---- receiving
-    bool read(Instant now) noexcept; // once, from where the peer speaks; whether something came
+    bool read(Instant now) noexcept;                         // once, from where the peer speaks; whether something came
     bool take(const Link::Read &read, Instant now) noexcept; // what a read of that link brought
     // The next frame for the side, if one is there; hellos and goodbyes are dealt with here.
     std::optional<Link::Frame> next_frame(Instant now);
@@ -121,7 +121,7 @@ class Channel {
     std::optional<Ledger> ledger_;
     End end_;
     bool stalled_ = false;
-    bool blocked_ = false; // the socket took nothing
+    bool blocked_ = false;           // the socket took nothing
     Instant retry_at_ = end_of_time; // and it is not the socket that tells when it does
     Duration retry_pause_{};
     bool opened_ = false;

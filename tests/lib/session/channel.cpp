@@ -137,14 +137,16 @@ TEST_CASE("a peer that does not greet in time ends the channel, and one that clo
         CHECK(late.channel.wake_at() == end_of_time);
         CHECK(late.channel.watches() == Doorbell::Watches{});
         Event event;
-        CHECK((late.channel.take_end(event) && event.kind == Event::Kind::closed && event.end->status == Status::timed_out));
+        CHECK((late.channel.take_end(event) && event.kind == Event::Kind::closed &&
+               event.end->status == Status::timed_out));
         CHECK_FALSE(late.channel.take_end(event));
 
         Scene silent(role);
         silent.peer.socket.reset();
         silent.turn();
         CHECK(silent.channel.end_reason().status == Status::closed);
-        CHECK(silent.end_text() == "the peer closed the connection without a hello: perhaps it does not speak sessions but v1");
+        CHECK(silent.end_text() ==
+              "the peer closed the connection without a hello: perhaps it does not speak sessions but v1");
     }
 }
 
@@ -270,7 +272,8 @@ TEST_CASE("without the kernel's memory a goodbye is tried again by time, less an
     }
 }
 
-TEST_CASE("a send that meets no memory waits by time and longer each time, one that meets a full socket by the socket") {
+TEST_CASE(
+    "a send that meets no memory waits by time and longer each time, one that meets a full socket by the socket") {
     Scene scene(Role::broker);
     scene.open();
     Duration expected = a_millisecond;

@@ -83,7 +83,8 @@ TEST_CASE("the lookout is called for an earlier deadline than it waits for, and 
     CHECK(lookout.times_woken() >= 1);
 }
 
-TEST_CASE("the lookout is called for its own limit's sake by nobody: a later deadline than that is none of its business") {
+TEST_CASE(
+    "the lookout is called for its own limit's sake by nobody: a later deadline than that is none of its business") {
     const SeenLookout seen;
     Real scene;
     WaitingThread lookout(scene, in_hours(1));
@@ -449,7 +450,8 @@ TEST_CASE("a wait that cannot be prepared says so, leaves nothing behind, and ca
         SystemTime system;
         DoorbellScene scene(real ? static_cast<TimeSource &>(system) : callers);
         {
-            const Hooked<int(unsigned, int)> failing(calls::eventfd(), [](unsigned, int) { return fails_with(EMFILE); });
+            const Hooked<int(unsigned, int)> failing(calls::eventfd(),
+                                                     [](unsigned, int) { return fails_with(EMFILE); });
             CHECK(scene.bell.prepare_to_wait() == Status::system);
             CHECK(errno == EMFILE);
         }
