@@ -134,7 +134,7 @@ void BrokerSide::advance(Instant now) {
     settle_end(now);
     conclude_due(now);
     if (!channel_.flush(now)) {
-        channel_.end(Status::closed, "the peer closed the connection");
+        channel_.end_without_peer();
     }
     if (channel_.farewell().is_heard()) {
         end_queued(now);
@@ -232,7 +232,7 @@ void BrokerSide::refused_by_kernel(int os_error, Instant now) noexcept {
     case EPIPE:
     case ECONNRESET:
     case ENOTCONN:
-        channel_.end(Status::closed, "the peer closed the connection", os_error);
+        channel_.end_without_peer(os_error);
         return;
     default:
         break;

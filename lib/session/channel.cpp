@@ -150,12 +150,20 @@ void Channel::end_by_peer() noexcept {
     if (farewell_.is_heard() || farewell_.is_half_closed()) {
         end(Status::ok, {});
     } else if (state_ == State::open) {
-        end(Status::closed, "the peer closed the connection");
+        end_without_peer();
     } else {
         Explanation why;
         handshake_.explain_silence(why);
         end(why);
     }
+}
+
+void Channel::end_without_peer(int os_error) noexcept {
+    Explanation why;
+    if (role_ != Role::broker || !handshake_.was_rejected_late(why)) {
+        why.because(Status::closed, {}, "the peer closed the connection", os_error);
+    }
+    end(why);
 }
 
 // A peer that ended may have left its socket to a child that knows nothing of it, so that no end of file comes. It is

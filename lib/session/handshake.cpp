@@ -252,6 +252,16 @@ Status Handshake::on_ledger(const Link::Frame &frame, Peer &peer, std::optional<
     return Status::ok;
 }
 
+bool Handshake::was_rejected_late(Explanation &why) noexcept {
+    link_.read(false);
+    const Result<Link::Frame> frame = link_.frame();
+    if (!frame || frame->header.kind != FrameKind::reject) {
+        return false;
+    }
+    take_rejection(*frame, why);
+    return true;
+}
+
 // ---- what goes wrong ------------------------------------------------------------------------------------------------
 
 void Handshake::explain_silence(Explanation &why) const noexcept {
