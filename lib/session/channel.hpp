@@ -84,8 +84,7 @@ class Channel {
     Instant wake_at() const noexcept;
     void end(Status status, std::string_view text, int os_error = 0) noexcept; // once
     void end(const Explanation &why) noexcept;
-    void
-    end_without_peer(int os_error = 0) noexcept; // of an open session: it closed the connection, perhaps with a reason
+    void end_without_peer(int os_error = 0) noexcept; // it closed the connection, perhaps with a reason
     // For the poller. waiting: some loop or thread may sleep on it.
     Doorbell::Watches watches() const noexcept;
 

@@ -81,6 +81,17 @@ struct Watched {
         }};
 };
 
+// Stands still unless the test moves it.
+class Clock final : public TimeSource {
+  public:
+    explicit Clock(Instant &now) : now_(now) {}
+    Instant now() noexcept override { return now_; }
+    Wait wait(int, short, Instant) noexcept override { return Wait::timed_out; }
+
+  private:
+    Instant &now_;
+};
+
 } // namespace
 
 TEST_CASE("when a waiting thread's time is over, the next one hears of the answer") {
@@ -354,15 +365,6 @@ TEST_CASE("the duplicate of a refused offer is closed before the ledger or the b
 
 TEST_CASE(
     "a backend that has said goodbye gives an offer that comes late its time, and counts anew when it has answered") {
-    class Clock final : public TimeSource {
-      public:
-        explicit Clock(Instant &now) : now_(now) {}
-        Instant now() noexcept override { return now_; }
-        Wait wait(int, short, Instant) noexcept override { return Wait::timed_out; }
-
-      private:
-        Instant &now_;
-    };
     Instant now{std::chrono::hours(1)};
     BeforeHand scene({}, std::make_unique<Clock>(now));
     SocketPair client;
@@ -384,4 +386,26 @@ TEST_CASE(
     const std::optional<Event> end = take(*scene.session);
     REQUIRE((end && end->kind == Kind::closed));
     CHECK(end->end->status == Status::timed_out);
+}
+
+TEST_CASE("a backend that has said goodbye and is stalled gives its holders the time that they take") {
+    Instant now{std::chrono::hours(1)};
+    Config one;
+    one.max_in_flight = 1;
+    BeforeHand scene(one, std::make_unique<Clock>(now));
+    SocketPair client;
+    scene.send_offer(client.a.get());
+    scene.session->process();
+    const Index held = take(*scene.session)->offer;
+    CHECK(scene.session->accept(held));
+    scene.send_offer(client.a.get()); // for which there is no place
+    scene.session->process();
+    scene.session->close();
+    now = after(now, ms(60'000));
+    scene.session->process();
+    CHECK_FALSE(take(*scene.session));
+    scene.session->release(held);
+    const std::optional<Event> second = take(*scene.session);
+    REQUIRE((second && second->kind == Kind::offer));
+    scene.session->release(second->offer);
 }
