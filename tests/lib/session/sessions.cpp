@@ -101,9 +101,11 @@ TEST_CASE("when a waiting thread's time is over, the next one hears of the answe
     Waiter first(*sessions.broker, ms(50));
     Waiter second(*sessions.broker, std::nullopt);
     CHECK(first.answer() == 0);
+    REQUIRE_FALSE(take(*sessions.backend)); // so that the answer leaves at once
     CHECK(sessions.backend->accept(offer));
     sessions.backend->release(offer);
     CHECK(second.answer() == 1);
+    CHECK(take(*sessions.broker)->report.outcome.completed);
 }
 
 TEST_CASE("a waiting thread learns of a deadline that another one brings") {
