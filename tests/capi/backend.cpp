@@ -63,11 +63,6 @@ UniqueFd listening(const std::string &name) {
     return fd;
 }
 
-bool is_readable(int fd) {
-    pollfd target{fd, POLLIN, 0};
-    return poll(&target, 1, 0) == 1;
-}
-
 std::uint64_t timeout_of(const Backend &backend) {
     std::uint64_t timeout = 0;
     REQUIRE(rp_handoff_backend_timeout(backend.get(), &timeout) == RP_HANDOFF_OK);
