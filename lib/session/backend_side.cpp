@@ -73,7 +73,7 @@ void BackendSide::advance(Instant now) {
     if (channel_.is_open()) {
         pump(now);
     }
-    channel_.end_turn(unanswered_ == 0, now);
+    channel_.end_turn(unanswered_ == 0 && items_left_ == 0, now);
     settle_end();
 }
 

@@ -59,13 +59,11 @@ Result<Index> BrokerSide::place(const Submission &submission, const Broker::Leas
     slot.descriptor = submission.descriptor;
     slot.fd = fd;
     slot.token = lease.token;
-    slot.correlation_id =
-        submission.correlation_id != 0 ? submission.correlation_id : broker_.next_correlation_id();
+    slot.correlation_id = submission.correlation_id != 0 ? submission.correlation_id : broker_.next_correlation_id();
     slot.user_data = submission.user_data;
     slot.begun = lease.begun;
-    slot.deadline = submission.timeout == Duration()
-                        ? lease.deadline
-                        : std::min(lease.deadline, after(lease.begun, submission.timeout));
+    slot.deadline = submission.timeout == Duration() ? lease.deadline
+                                                     : std::min(lease.deadline, after(lease.begun, submission.timeout));
     slot.ready_follows = submission.ready_follows;
     slot.metadata = static_cast<std::uint32_t>(submission.metadata.size());
     slot.early = static_cast<std::uint32_t>(submission.early.size());
@@ -107,8 +105,7 @@ void BrokerSide::take(const Link::Read &read, Instant now) {
 
 void BrokerSide::parse(Instant now) {
     while (const std::optional<Link::Frame> frame = channel_.next_frame(now)) {
-        const Status status =
-            frame->header.kind == FrameKind::answers ? take_answers(*frame, now) : Status::protocol;
+        const Status status = frame->header.kind == FrameKind::answers ? take_answers(*frame, now) : Status::protocol;
         if (status != Status::ok) {
             channel_.end(status, "the backend answered what it was not offered");
             return;
@@ -137,7 +134,7 @@ void BrokerSide::advance(Instant now) {
     settle_end(now);
     conclude_due(now);
     if (!channel_.flush(now)) {
-        channel_.end(Status::closed, "the peer closed the connection");
+        channel_.end_without_peer();
     }
     if (channel_.farewell().is_heard()) {
         end_queued(now);
@@ -204,8 +201,7 @@ bool BrokerSide::send_batch(Instant now) {
     const bool here = &answers == &channel_.link();
     batch_.encode(slots_, *channel_.ledger(), most, here ? std::uint32_t{Offer::answer_here} : 0U,
                   slots_.unanswered() > 0);
-    const os::Sent sent =
-        channel_.link().send(batch_.fds(), batch_.count(), batch_.pieces(), batch_.piece_count());
+    const os::Sent sent = channel_.link().send(batch_.fds(), batch_.count(), batch_.pieces(), batch_.piece_count());
     if (sent.os_error == 0) {
         channel_.hear_on(answers);
         account_->sent(static_cast<std::uint32_t>(batch_.count()), sent.bytes);
@@ -236,7 +232,7 @@ void BrokerSide::refused_by_kernel(int os_error, Instant now) noexcept {
     case EPIPE:
     case ECONNRESET:
     case ENOTCONN:
-        channel_.end(Status::closed, "the peer closed the connection", os_error);
+        channel_.end_without_peer(os_error);
         return;
     default:
         break;

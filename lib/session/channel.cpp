@@ -29,9 +29,8 @@ Status explain_dial(int error, Explanation &why) noexcept {
 } // namespace
 
 Channel::Channel(Config config, Role role, Discards &discards)
-    : config_(std::move(config)), role_(role),
-      link_(role == Role::broker ? max_answers_frame : max_frame, role == Role::broker ? max_frame : max_answers_frame,
-            discards),
+    : config_(std::move(config)), role_(role), link_(role == Role::broker ? max_answers_frame : max_frame,
+                                                     role == Role::broker ? max_frame : max_answers_frame, discards),
       answer_link_(max_answers_frame, max_answers_frame, discards),
       handshake_(config_, config_.max_in_flight, link_, answer_link_),
       farewell_(role == Role::broker, config_.open_timeout) {
@@ -74,7 +73,8 @@ Status Channel::take_connection(Explanation &why) noexcept {
 
 Status Channel::dial(Instant now, Explanation &why) {
     if (!os::is_valid_path(config_.path.c_str())) {
-        return why.because(Status::path_invalid, "socket_path", "a path is not empty, not abstract, and at most 107 bytes long");
+        return why.because(Status::path_invalid, "socket_path",
+                           "a path is not empty, not abstract, and at most 107 bytes long");
     }
     os::Dialled dialled = os::dial_now(config_.path.c_str());
     if (!dialled.socket) {
@@ -150,12 +150,20 @@ void Channel::end_by_peer() noexcept {
     if (farewell_.is_heard() || farewell_.is_half_closed()) {
         end(Status::ok, {});
     } else if (state_ == State::open) {
-        end(Status::closed, "the peer closed the connection");
+        end_without_peer();
     } else {
         Explanation why;
         handshake_.explain_silence(why);
         end(why);
     }
+}
+
+void Channel::end_without_peer(int os_error) noexcept {
+    Explanation why;
+    if (role_ != Role::broker || !handshake_.was_rejected_late(why)) {
+        why.because(Status::closed, {}, "the peer closed the connection", os_error);
+    }
+    end(why);
 }
 
 // A peer that ended may have left its socket to a child that knows nothing of it, so that no end of file comes. It is
@@ -355,8 +363,7 @@ Doorbell::Watches Channel::watches() const noexcept {
     const bool by_socket = retry_at_ == end_of_time; // or else time tells
     const auto watch = [&](const Link &link) -> Doorbell::Watch {
         const bool speaks = &link == outgoing_;
-        const bool wants_room =
-            by_socket && (link.has_unsent() || (speaks && (blocked_ || farewell_.needs_room())));
+        const bool wants_room = by_socket && (link.has_unsent() || (speaks && (blocked_ || farewell_.needs_room())));
         return {link.socket(), &link == incoming_ && !stalled_, wants_room};
     };
     return {watch(link_), watch(answer_link_), {peer_.watched(), !stalled_, false}};

@@ -58,7 +58,7 @@ class Channel {
     void speak_on(Link &link) noexcept;
 
     // ---- receiving
-    bool read(Instant now) noexcept; // once, from where the peer speaks; whether something came
+    bool read(Instant now) noexcept;                         // once, from where the peer speaks; whether something came
     bool take(const Link::Read &read, Instant now) noexcept; // what a read of that link brought
     // The next frame for the side, if one is there; hellos and goodbyes are dealt with here.
     std::optional<Link::Frame> next_frame(Instant now);
@@ -84,6 +84,7 @@ class Channel {
     Instant wake_at() const noexcept;
     void end(Status status, std::string_view text, int os_error = 0) noexcept; // once
     void end(const Explanation &why) noexcept;
+    void end_without_peer(int os_error = 0) noexcept; // it closed the connection, perhaps with a reason
     // For the poller. waiting: some loop or thread may sleep on it.
     Doorbell::Watches watches() const noexcept;
 
@@ -121,7 +122,7 @@ class Channel {
     std::optional<Ledger> ledger_;
     End end_;
     bool stalled_ = false;
-    bool blocked_ = false; // the socket took nothing
+    bool blocked_ = false;           // the socket took nothing
     Instant retry_at_ = end_of_time; // and it is not the socket that tells when it does
     Duration retry_pause_{};
     bool opened_ = false;

@@ -70,7 +70,9 @@ class Doorbell {
     // What a thread waits for: any event, or that *done.
     struct Waiter {
         const bool *done = nullptr;
-        bool satisfied(const State &state) const noexcept { return done != nullptr ? *done : state.event || state.over; }
+        bool satisfied(const State &state) const noexcept {
+            return done != nullptr ? *done : state.event || state.over;
+        }
     };
     enum class Woken { by_something, by_time, not_at_all };
 
@@ -128,16 +130,16 @@ class Doorbell {
     std::atomic<bool> stopped_{false};
 
     std::optional<Set> loop_;
-    bool bell_ = false;            // is raised
-    std::optional<Instant> told_;  // to the loop; for ever where it has not asked
+    bool bell_ = false;           // is raised
+    std::optional<Instant> told_; // to the loop; for ever where it has not asked
     pthread_t told_to_{};
     bool awake_ = false; // the loop came back and has not asked again: its own thread need not be told
 
-    UniqueFd call_;                          // the lookout's eventfd
-    std::atomic<int> call_fd_{-1};           // for stop()
-    std::atomic<int> reading_fd_{-1};        // the lookout is in recvmsg(2) there
-    std::optional<Set> set_;                 // with a `wait` of the caller's, which takes one descriptor
-    Watches watches_;                        // as the last call left them
+    UniqueFd call_;                   // the lookout's eventfd
+    std::atomic<int> call_fd_{-1};    // for stop()
+    std::atomic<int> reading_fd_{-1}; // the lookout is in recvmsg(2) there
+    std::optional<Set> set_;          // with a `wait` of the caller's, which takes one descriptor
+    Watches watches_;                 // as the last call left them
     const Waiter *lookout_ = nullptr;
     Instant lookout_until_{};
     bool lookout_called_ = false;

@@ -56,9 +56,9 @@ Status Handshake::check_listener(Explanation &why) noexcept {
     // A path names who bound it, which may be long gone after an upgrade: its user counts, not its process.
     const PeerPolicy::Demand demand;
     const PeerRule rule = config_.peers.judge(*peer, demand);
-    return rule == PeerRule::none ? Status::ok
-                                  : why.because(Status::peer_rejected, member_of(rule),
-                                                config_.peers.explain(rule, *peer, demand).view());
+    return rule == PeerRule::none
+               ? Status::ok
+               : why.because(Status::peer_rejected, member_of(rule), config_.peers.explain(rule, *peer, demand).view());
 }
 
 // ---- what is said ---------------------------------------------------------------------------------------------------
@@ -93,8 +93,8 @@ Status Handshake::authenticate(Peer &peer, Explanation &why) noexcept {
     if (!beside.sender) {
         return why.because(Status::peer_rejected, {}, "the kernel does not tell who sent the first messages");
     }
-    const PeerCredentials sender{static_cast<std::uint32_t>(beside.sender->pid), beside.sender->uid,
-                                 beside.sender->gid, static_cast<bool>(beside.pidfd)};
+    const PeerCredentials sender{static_cast<std::uint32_t>(beside.sender->pid), beside.sender->uid, beside.sender->gid,
+                                 static_cast<bool>(beside.pidfd)};
     const PeerPolicy::Demand demand{config_.peer_pid, config_.require_pidfd, true};
     const PeerRule rule = config_.peers.judge(sender, demand);
     if (rule != PeerRule::none) {
@@ -128,8 +128,9 @@ Status Handshake::take_rejection(const Link::Frame &frame, Explanation &why) noe
 
 Status Handshake::check_hello(const Hello &hello, Hello::Role role, Explanation &why) noexcept {
     if (hello.min_version > version || hello.max_version < version) {
-        return why.because(Status::protocol, {},
-                           with_number("the peer speaks another version of sessions, up to ", hello.max_version, "").view());
+        return why.because(
+            Status::protocol, {},
+            with_number("the peer speaks another version of sessions, up to ", hello.max_version, "").view());
     }
     if (hello.role != role) {
         return why.because(Status::protocol, {},
@@ -193,8 +194,7 @@ Handshake::Step Handshake::backend_takes(const Link::Frame &frame, Peer &peer, s
         take_rejection(frame, why);
         return Step::failed;
     }
-    const Status status =
-        greeted_ ? on_ledger(frame, peer, ledger, why) : on_hello_of_broker(frame, peer, why);
+    const Status status = greeted_ ? on_ledger(frame, peer, ledger, why) : on_hello_of_broker(frame, peer, why);
     if (status != Status::ok) {
         return failed(status, why);
     }
@@ -231,7 +231,8 @@ Status Handshake::on_ledger(const Link::Frame &frame, Peer &peer, std::optional<
     os::Ancillary &beside = link_.beside();
     if (!slots || beside.descriptors.size() != 2) {
         return beside.truncation != os::Truncation::none
-                   ? why.because(Status::descriptors, {}, "the ledger came without its descriptors: this process may be out of them")
+                   ? why.because(Status::descriptors, {},
+                                 "the ledger came without its descriptors: this process may be out of them")
                    : why.because(Status::protocol, {}, "the ledger is malformed");
     }
     Result<Ledger> attached = Ledger::attach(beside.descriptors.take(), *slots);
@@ -251,6 +252,16 @@ Status Handshake::on_ledger(const Link::Frame &frame, Peer &peer, std::optional<
     return Status::ok;
 }
 
+bool Handshake::was_rejected_late(Explanation &why) noexcept {
+    link_.read(false);
+    const Result<Link::Frame> frame = link_.frame();
+    if (!frame || frame->header.kind != FrameKind::reject) {
+        return false;
+    }
+    take_rejection(*frame, why);
+    return true;
+}
+
 // ---- what goes wrong ------------------------------------------------------------------------------------------------
 
 void Handshake::explain_silence(Explanation &why) const noexcept {
@@ -263,8 +274,7 @@ void Handshake::explain_noise(Explanation &why) const noexcept {
     const ByteView bytes = link_.unread();
     const bool is_v1 = !greeted_ && (wire::recognise_request(bytes) == wire::Protocol::v1 ||
                                      wire::recognise_answer(bytes) == wire::Protocol::v1);
-    why.because(Status::protocol, {},
-                is_v1 ? "the peer speaks v1, not sessions" : "the peer does not speak sessions");
+    why.because(Status::protocol, {}, is_v1 ? "the peer speaks v1, not sessions" : "the peer does not speak sessions");
 }
 
 } // namespace rp::handoff::session

@@ -38,6 +38,9 @@ class Handshake {
 
     // Tells the other side, as far as the socket takes it.
     void reject(Status status, std::string_view text) noexcept;
+    // Broker, once it is open and the backend is gone: whether the backend rejected it. It learns who the broker is by the
+    // ledger's frame, so that its rejection comes where the broker does not listen any more.
+    bool was_rejected_late(Explanation &why) noexcept;
     // What it means that the other side closed the connection, or sent what is no frame, before the session was open.
     void explain_silence(Explanation &why) const noexcept;
     void explain_noise(Explanation &why) const noexcept;

@@ -183,10 +183,10 @@ class WaitingThread {
         if (end_ != End::none) {
             return true;
         }
-        end_ = waiter_.satisfied(scene_.state)  ? End::satisfied
-               : scene_.bell.is_stopped()       ? End::stopped
-               : handoff::is_due(until_, now)   ? End::by_time
-                                                : End::none;
+        end_ = waiter_.satisfied(scene_.state) ? End::satisfied
+               : scene_.bell.is_stopped()      ? End::stopped
+               : handoff::is_due(until_, now)  ? End::by_time
+                                               : End::none;
         return end_ != End::none;
     }
 

@@ -74,7 +74,8 @@ struct Hand {
         while (!beside.descriptors.empty()) {
             heard.fds.push_back(beside.descriptors.take());
         }
-        const auto decoded = handoff::session::decode_header({header.data(), header.size()}, handoff::session::max_frame);
+        const auto decoded =
+            handoff::session::decode_header({header.data(), header.size()}, handoff::session::max_frame);
         REQUIRE(decoded);
         heard.kind = static_cast<int>(decoded->kind);
         heard.body.resize(decoded->length);

@@ -160,9 +160,9 @@ TEST_CASE("there is an end to the answers that accumulate, and before it texts g
             std::size_t taken = 0;
             const std::size_t before = rp::test::allocations();
             // Short answers first leave no room for the texts of those that come last.
-            while (taken < 20'000 && box.add(0, 1, Verdict::refused, refused_first || taken % 64 == 63
-                                                                         ? std::string_view(text)
-                                                                         : std::string_view())) {
+            while (taken < 20'000 &&
+                   box.add(0, 1, Verdict::refused,
+                           refused_first || taken % 64 == 63 ? std::string_view(text) : std::string_view())) {
                 ++taken;
             }
             const std::size_t allocated = rp::test::allocations() - before;

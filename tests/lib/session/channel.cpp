@@ -137,14 +137,16 @@ TEST_CASE("a peer that does not greet in time ends the channel, and one that clo
         CHECK(late.channel.wake_at() == end_of_time);
         CHECK(late.channel.watches() == Doorbell::Watches{});
         Event event;
-        CHECK((late.channel.take_end(event) && event.kind == Event::Kind::closed && event.end->status == Status::timed_out));
+        CHECK((late.channel.take_end(event) && event.kind == Event::Kind::closed &&
+               event.end->status == Status::timed_out));
         CHECK_FALSE(late.channel.take_end(event));
 
         Scene silent(role);
         silent.peer.socket.reset();
         silent.turn();
         CHECK(silent.channel.end_reason().status == Status::closed);
-        CHECK(silent.end_text() == "the peer closed the connection without a hello: perhaps it does not speak sessions but v1");
+        CHECK(silent.end_text() ==
+              "the peer closed the connection without a hello: perhaps it does not speak sessions but v1");
     }
 }
 
@@ -209,6 +211,22 @@ TEST_CASE("a peer that ends without a goodbye, or in the middle of one, has not 
     }
 }
 
+// The backend learns only by the ledger who the broker is, when the broker has opened already.
+TEST_CASE("a broker that was rejected when it had opened learns the sentence, and however it sees the end") {
+    std::array<std::uint8_t, max_reject_frame> frame{};
+    const std::size_t size = encode_rejection(frame.data(), {Status::peer_rejected, "not you"});
+    for (const bool by_read : {true, false}) {
+        Scene scene(Role::broker);
+        scene.open();
+        scene.peer.say(Message(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(size)));
+        scene.peer.socket.reset();
+        scene.aside->socket.reset();
+        by_read ? static_cast<void>(scene.turn()) : scene.channel.end_without_peer(EPIPE);
+        CHECK(scene.channel.end_reason().status == Status::peer_rejected);
+        CHECK(scene.end_text() == "the peer rejects this process: not you");
+    }
+}
+
 TEST_CASE("what came before a goodbye, in one read with it, comes to the side, and what comes after it too") {
     Scene scene(Role::backend);
     scene.open();
@@ -270,7 +288,8 @@ TEST_CASE("without the kernel's memory a goodbye is tried again by time, less an
     }
 }
 
-TEST_CASE("a send that meets no memory waits by time and longer each time, one that meets a full socket by the socket") {
+TEST_CASE(
+    "a send that meets no memory waits by time and longer each time, one that meets a full socket by the socket") {
     Scene scene(Role::broker);
     scene.open();
     Duration expected = a_millisecond;

@@ -198,13 +198,15 @@ TEST_CASE("a goodbye that may not have been heard is said again, and then not an
     CHECK(side.hear() == Heard{1, false});
 }
 
-TEST_CASE("a goodbye for which the kernel has no memory is said later, and one that nobody can hear is not said again") {
+TEST_CASE(
+    "a goodbye for which the kernel has no memory is said later, and one that nobody can hear is not said again") {
     for (const int error : {ENOBUFS, EPIPE}) {
         CAPTURE(error);
         Side side(true);
         side.farewell.begin();
         {
-            const Hooked<ssize_t(int, const msghdr *, int)> failing(calls::sendmsg(), [&](int, const msghdr *, int) { return ssize_t{fails_with(error)}; });
+            const Hooked<ssize_t(int, const msghdr *, int)> failing(
+                calls::sendmsg(), [&](int, const msghdr *, int) { return ssize_t{fails_with(error)}; });
             CHECK(side.advance(false, 0) == Step::none);
         }
         CHECK(side.farewell.needs_room() == (error == ENOBUFS));

@@ -154,7 +154,8 @@ TEST_CASE("a side that the other's rules reject is told by which, in the words t
         for (const Role rejects : {Role::broker, Role::backend}) {
             CAPTURE(row.rule);
             CAPTURE(static_cast<int>(rejects));
-            Both both(rejects == Role::broker ? row.config : Config(), rejects == Role::backend ? row.config : Config());
+            Both both(rejects == Role::broker ? row.config : Config(),
+                      rejects == Role::backend ? row.config : Config());
             REQUIRE(both.broker.handshake.send_hello(both.broker.why) == Status::ok);
             CHECK(both.backend.step() == Step::waiting);
             Side &one = rejects == Role::broker ? both.broker : both.backend;
@@ -262,7 +263,8 @@ TEST_CASE("two brokers, and two backends, tell each other what they are") {
     CHECK(brokers.backend.sentence() == "both sides of the session are brokers");
 }
 
-TEST_CASE("what does not begin with a hello is told so: another frame, one in pieces, one with a descriptor beside it") {
+TEST_CASE(
+    "what does not begin with a hello is told so: another frame, one in pieces, one with a descriptor beside it") {
     const UniqueFd file = a_file();
     for (const int how : {0, 1, 2}) {
         CAPTURE(how);
@@ -300,8 +302,12 @@ TEST_CASE("a ledger that is none is told so, and nothing of it is kept") {
         {parts::ledger_of(8), {right->file()}, "the ledger is malformed"},
         {parts::ledger_of(8), {right->file(), answers.a.get(), file.get()}, "the ledger is malformed"},
         {parts::ledger_of(0), {right->file(), answers.a.get()}, "the ledger is malformed"},
-        {parts::ledger_of(8), {small->file(), answers.a.get()}, "the ledger is not sealed memory of the size that it says"},
-        {parts::ledger_of(8), {file.get(), answers.a.get()}, "the ledger is not sealed memory of the size that it says"},
+        {parts::ledger_of(8),
+         {small->file(), answers.a.get()},
+         "the ledger is not sealed memory of the size that it says"},
+        {parts::ledger_of(8),
+         {file.get(), answers.a.get()},
+         "the ledger is not sealed memory of the size that it says"},
         {parts::ledger_of(8), {right->file(), file.get()}, "the socket for answers is none"},
         {parts::goodbye(), {}, "the peer's hello was not followed by the ledger"},
     };

@@ -45,7 +45,8 @@ struct Scene {
         slot.early = static_cast<std::uint32_t>(payload.early);
         slot.prologue = static_cast<std::uint32_t>(payload.prologue);
         std::uint8_t *out = slot.payload.data();
-        for (const auto &[size, first] : {std::pair(payload.metadata, 1), std::pair(payload.early, 2), std::pair(payload.prologue, 3)}) {
+        for (const auto &[size, first] :
+             {std::pair(payload.metadata, 1), std::pair(payload.early, 2), std::pair(payload.prologue, 3)}) {
             const std::vector<std::uint8_t> bytes = bytes_of(size, static_cast<std::uint8_t>(first));
             out = std::copy(bytes.begin(), bytes.end(), out);
         }
@@ -172,7 +173,8 @@ TEST_CASE("a frame is filled up to its last byte, and an offer that would go bey
         scene.queue();
         scene.encode(3);
         CHECK(scene.batch.count() == (more > 0 ? 1 : 2));
-        CHECK(scene.batch.bytes() == max_frame - (more > 0 ? left + Offer::fixed_size : static_cast<std::size_t>(-more)));
+        CHECK(scene.batch.bytes() ==
+              max_frame - (more > 0 ? left + Offer::fixed_size : static_cast<std::size_t>(-more)));
         CHECK(Parsed(scene.message()).bytes.size() == scene.batch.bytes());
         CHECK(scene.table[1].in_ledger == (more <= 0));
     }

@@ -274,7 +274,8 @@ TEST_CASE("a slot goes from free over queued, sent, ended and answered to free, 
     CHECK(table.take_event() == no_index);
 }
 
-TEST_CASE("a slot whose event was taken is kept until the backend has answered, and freed at once where nobody wants the event") {
+TEST_CASE("a slot whose event was taken is kept until the backend has answered, and freed at once where nobody wants "
+          "the event") {
     SlotTable table(2);
     const Index asked = add(table);
     table.leave(asked, true);
@@ -326,7 +327,7 @@ TEST_CASE("a handoff is found by its id as long as it has a slot, and its id is 
     const Index i = add(table);
     const std::uint64_t id = table[i].ticket;
     CHECK(table.find(id) == i);
-    CHECK(table.find(id + max_in_flight) == no_index);     // the same slot, at another time
+    CHECK(table.find(id + max_in_flight) == no_index);                           // the same slot, at another time
     CHECK(table.find((id & ~std::uint64_t{max_in_flight - 1}) | 3) == no_index); // beyond the table
     CHECK(table.find(0) == no_index);
     table.conclude(i, true);
