@@ -1,5 +1,5 @@
-/* backend SOCKET: adopts the connections that a broker offers at SOCKET, and greets each client after its first byte.
- */
+/* backend SOCKET: adopts the connections that a broker offers at SOCKET, and greets each client after its first byte. */
+#define _POSIX_C_SOURCE 200809L /* dprintf */
 #include <fcntl.h>
 #include <rp_handoff.h>
 #include <signal.h>

@@ -1,8 +1,10 @@
 /* broker PORT SOCKET: hands every TCP connection on 127.0.0.1:PORT to the backend that listens at SOCKET. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <rp_handoff.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,14 +15,18 @@ int main(int argc, char **argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     rp_handoff_broker *broker;
-    if (argc != 3 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0 ||
-        rp_handoff_broker_create(NULL, &broker, NULL) != RP_HANDOFF_OK) {
-        perror("broker PORT SOCKET");
+    if (argc != 3 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 64) != 0) {
+        fprintf(stderr, "broker PORT SOCKET: %s\n", argc != 3 ? "two arguments" : strerror(errno));
+        return 1;
+    }
+    if (rp_handoff_broker_create(NULL, &broker, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "broker: %s\n", error.text);
         return 1;
     }
     for (;;) {
         rp_handoff_request request = RP_HANDOFF_REQUEST_INIT;
         rp_handoff_outcome outcome = RP_HANDOFF_OUTCOME_INIT;
+        error = (rp_handoff_error)RP_HANDOFF_ERROR_INIT;
         request.socket_path = argv[2];
         if ((request.fd = accept(listener, NULL, NULL)) < 0)
             continue;

@@ -6,9 +6,11 @@
  * so that it may be offered to the next one at once. A connection for which there is no backend right now waits.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
 #include <rp_handoff.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,10 +20,16 @@ static const uint64_t millisecond_ns = 1000000;
 struct backend {
     rp_handoff_session *session; /* NULL: nobody listens there */
     int open;
+    int32_t status; /* of the last try to begin one */
 };
 static struct backend backends[BACKENDS];
 static rp_handoff_broker *broker;
 static rp_handoff_queue *waiting; /* connections without a backend, with the number of offers that were made of each */
+
+static int fail(const rp_handoff_error *error) {
+    fprintf(stderr, "failover_broker: %s\n", error->text);
+    return 1;
+}
 
 static void give_up(int client) {
     shutdown(client, SHUT_RDWR); /* a duplicate may lie in a stopped backend's queue, so that close is not enough */
@@ -65,9 +73,22 @@ static void take_events(struct backend *from) {
             from->open = 0;
     }
     if (event.kind == RP_HANDOFF_EVENT_CLOSED) { /* always the last */
+        if (event.status < 0)
+            fprintf(stderr, "backend %d: %s\n", (int)(from - backends), event.text);
         rp_handoff_session_destroy(from->session);
         from->session = NULL;
     }
+}
+
+/* Tried again and again while nobody listens there, so a reason is told once. */
+static void begin_session(struct backend *b, const char *path) {
+    rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
+    options.socket_path = path;
+    int32_t status = rp_handoff_session_create_broker(broker, &options, &b->session, &error);
+    if (status != RP_HANDOFF_OK && status != b->status)
+        fprintf(stderr, "backend %d: %s\n", (int)(b - backends), error.text);
+    b->status = status;
 }
 
 static int listen_on_loopback(void) {
@@ -94,20 +115,25 @@ int main(int argc, char **argv) {
     rp_handoff_queue_options patience = {
         .struct_size = sizeof patience, .capacity = 1024, .ttl_ns = 3600000 * millisecond_ns};
     struct pollfd fds[BACKENDS + 1] = {{.fd = argc == 1 + BACKENDS ? listen_on_loopback() : -1, .events = POLLIN}};
-    if (fds[0].fd < 0 || rp_handoff_broker_create(NULL, &broker, NULL) != RP_HANDOFF_OK ||
-        rp_handoff_queue_create(&patience, &waiting, NULL) != RP_HANDOFF_OK)
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
+    if (fds[0].fd < 0) {
+        fprintf(stderr, "failover_broker SOCKET SOCKET SOCKET: %s\n",
+                argc != 1 + BACKENDS ? "three arguments" : strerror(errno));
         return 1;
+    }
+    if (rp_handoff_broker_create(NULL, &broker, &error) != RP_HANDOFF_OK ||
+        rp_handoff_queue_create(&patience, &waiting, &error) != RP_HANDOFF_OK)
+        return fail(&error);
     for (;; poll(fds, BACKENDS + 1, next_due_ms())) {
         uint32_t count = 0;
         uint64_t offers;
         int32_t client;
         for (int i = 0; i < BACKENDS; i++) {
             struct backend *b = &backends[i];
-            rp_handoff_session_options options = {.struct_size = sizeof options, .socket_path = argv[1 + i]};
             if (b->session != NULL && rp_handoff_session_process(b->session) == RP_HANDOFF_OK)
                 take_events(b);
             if (b->session == NULL)
-                rp_handoff_session_create_broker(broker, &options, &b->session, NULL);
+                begin_session(b, argv[1 + i]);
             fds[1 + i].fd = b->session != NULL ? rp_handoff_session_get_fd(b->session) : -1;
             fds[1 + i].events = POLLIN;
         }

@@ -5,6 +5,7 @@
  * With "refuse" it refuses every offer; with "hold" it takes one, says so, and never answers it, so that one can kill it
  * then. Prints "ready" when it can be reached. One broker at a time, to be short; session_backend.c has more.
  */
+#define _POSIX_C_SOURCE 200809L /* dprintf */
 #include <fcntl.h>
 #include <rp_handoff.h>
 #include <signal.h>
@@ -65,7 +66,7 @@ static void serve_broker(int connection, const char *mode) {
     rp_handoff_session *session;
     options.connection_fd = connection;
     if (rp_handoff_session_create_backend(&options, &session, &error) != RP_HANDOFF_OK) {
-        fprintf(stderr, "session: %s: %s\n", error.member, error.text);
+        fprintf(stderr, "session: %s\n", error.text);
         close(connection);
         return;
     }
@@ -73,6 +74,8 @@ static void serve_broker(int connection, const char *mode) {
         while (rp_handoff_session_next_event(session, &event, NULL) == 1)
             if (event.kind == RP_HANDOFF_EVENT_OFFER)
                 answer(session, event.offer, mode);
+    if (event.status < 0)
+        fprintf(stderr, "session: %s\n", event.text); /* valid until destroy */
     rp_handoff_session_destroy(session);
 }
 
@@ -88,8 +91,10 @@ int main(int argc, char **argv) {
         return 1;
     }
     say("ready");
-    while (rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &connection) == RP_HANDOFF_OK)
+    int32_t status;
+    while ((status = rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &connection)) == RP_HANDOFF_OK)
         serve_broker(connection, argc > 2 ? argv[2] : "serve");
+    fprintf(stderr, "http_backend: %s\n", rp_handoff_strerror(status));
     rp_handoff_listener_destroy(listener);
     return 1;
 }

@@ -7,7 +7,9 @@
  * does the client's address. One line for each offer on standard output: backend, result, stage, reason, ownership,
  * microseconds, detail. A thread for each client, so that a slow one keeps nobody waiting; failover_broker.c has a loop.
  */
+#define _POSIX_C_SOURCE 200809L /* dprintf, strtok_r, clock_gettime */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <rp_handoff.h>
@@ -190,9 +192,13 @@ int main(int argc, char **argv) {
     rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     signal(SIGPIPE, SIG_IGN); /* for our own writes to clients; the library raises no signal */
     int listener = argc == 2 ? listen_on_loopback() : -1;
+    if (listener < 0) {
+        fprintf(stderr, "http_broker DIRECTORY: %s\n", argc != 2 ? "one argument" : strerror(errno));
+        return 1;
+    }
     directory = argv[1];
-    if (listener < 0 || rp_handoff_broker_create(NULL, &broker, &error) != RP_HANDOFF_OK) {
-        fprintf(stderr, "http_broker DIRECTORY: %s\n", error.text);
+    if (rp_handoff_broker_create(NULL, &broker, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "http_broker: %s\n", error.text);
         return 1;
     }
     for (;;) {

@@ -35,6 +35,11 @@ static rp_handoff_broker *broker;
 static rp_handoff_session *session;  /* to the new process, or from the old one */
 static int next_to_offer, unsettled; /* 0 is the listener, i + 1 a client; -1: not yet */
 
+static int fail(const rp_handoff_error *error) {
+    fprintf(stderr, "restart: %s\n", error->text);
+    return 0;
+}
+
 /* ---- serving */
 
 static void end_client(struct client *c) {
@@ -86,8 +91,13 @@ static int is_idle(void) {
 
 static void start_successor(char *program) {
     rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     char descriptor[12];
     int ends[2];
+    if (broker == NULL && rp_handoff_broker_create(NULL, &broker, &error) != RP_HANDOFF_OK) {
+        fail(&error);
+        return;
+    }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
         return;
     if (fork() == 0) {
@@ -99,8 +109,10 @@ static void start_successor(char *program) {
     close(ends[1]); /* or the end of the new process would not be seen */
     options.connection_fd = ends[0];
     next_to_offer = -1;
-    if (rp_handoff_session_create_broker(broker, &options, &session, NULL) != RP_HANDOFF_OK)
+    if (rp_handoff_session_create_broker(broker, &options, &session, &error) != RP_HANDOFF_OK) {
         close(ends[0]);
+        fail(&error);
+    }
 }
 
 /* The listening socket first, so that no client comes in behind; as many as the bounds allow, the rest when some are done. */
@@ -147,6 +159,7 @@ static void adopt(rp_handoff_offer *offer) {
     if ((info.metadata_length == 0 && place == NULL) || info.early_length >= LINE)
         rp_handoff_offer_refuse(offer, "no place"); /* so the old process goes on serving it */
     else if (rp_handoff_offer_accept(offer, &fd) >= RP_HANDOFF_OK) {
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); /* as we want it, whatever the old process had */
         if (info.metadata_length > 0)
             listener = fd;
         else
@@ -169,6 +182,8 @@ static void take_events(void) {
             adopt(event.offer);
     }
     if (event.kind == RP_HANDOFF_EVENT_CLOSED) {
+        if (event.status < 0)
+            fprintf(stderr, "restart: %s\n", event.text); /* and this process goes on with what came back */
         rp_handoff_session_destroy(session);
         session = NULL;
     } else if (broker != NULL) {
@@ -179,17 +194,20 @@ static void take_events(void) {
 static int begin(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     for (int i = 0; i < places; i++)
         clients[i].fd = -1;
     if (argc == 3 && strcmp(argv[1], "--from") == 0) {
         options.connection_fd = atoi(argv[2]);
-        return rp_handoff_session_create_backend(&options, &session, NULL) == RP_HANDOFF_OK;
+        return rp_handoff_session_create_backend(&options, &session, &error) == RP_HANDOFF_OK || fail(&error);
     }
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     address.sin_port = htons((uint16_t)(argc == 2 ? atoi(argv[1]) : 0));
-    return argc == 2 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 &&
-           listen(listener, CLIENTS) == 0;
+    if (argc == 2 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 && listen(listener, CLIENTS) == 0)
+        return 1;
+    fprintf(stderr, "restart PORT: %s\n", argc != 2 ? "one argument" : strerror(errno));
+    return 0;
 }
 
 int main(int argc, char **argv) {
@@ -206,10 +224,8 @@ int main(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &signals, NULL);
     int asked = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     signal(SIGCHLD, SIG_IGN);
-    if (asked < 0 || !begin(argc, argv)) {
-        perror("restart PORT");
+    if (asked < 0 || !begin(argc, argv))
         return 1;
-    }
     while (!is_idle()) {
         uint64_t timeout_ns = RP_HANDOFF_FOREVER;
         fds[0] = (struct pollfd){.fd = listener_away || free_place() == NULL ? -1 : listener, .events = POLLIN};
@@ -236,8 +252,7 @@ int main(int argc, char **argv) {
         }
         if (session != NULL)
             take_events();
-        if (fds[2].revents != 0 && read(asked, &hangup, sizeof hangup) == sizeof hangup &&
-            (broker != NULL || rp_handoff_broker_create(NULL, &broker, NULL) == RP_HANDOFF_OK))
+        if (fds[2].revents != 0 && read(asked, &hangup, sizeof hangup) == sizeof hangup)
             start_successor(argv[0]);
     }
     rp_handoff_broker_destroy(broker);

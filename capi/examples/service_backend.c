@@ -5,6 +5,8 @@
  * (offered at DIRECTORY/NAME.offers) or in a session (DIRECTORY/NAME.session), and on those of clients that reconnect
  * (DIRECTORY/NAME.sock). With "refuse" it refuses offers, with "hold" it never answers them.
  */
+#define _POSIX_C_SOURCE 200809L /* dprintf */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <rp_handoff.h>
@@ -35,7 +37,7 @@ static int listen_at(const char *path) {
 }
 
 static int fail(const rp_handoff_error *error) {
-    fprintf(stderr, "service_backend DIRECTORY NAME: %s: %s\n", error->member, error->text);
+    fprintf(stderr, "service_backend DIRECTORY NAME: %s\n", error->text);
     return 1;
 }
 
@@ -43,10 +45,16 @@ static int fail(const rp_handoff_error *error) {
 static void serve(int client, const char *how) {
     char byte;
     fcntl(client, F_SETFL, fcntl(client, F_GETFL) & ~O_NONBLOCK); /* as we want it: a broker may have set it */
-    if (client >= 0 && read(client, &byte, 1) == 1)
+    if (read(client, &byte, 1) == 1)
         dprintf(client, "backend %d %s\n", (int)getpid(), how);
     shutdown(client, SHUT_RDWR);
     close(client);
+}
+
+static void serve_next(int reconnects) {
+    int client = accept(reconnects, NULL, NULL);
+    if (client >= 0)
+        serve(client, "reconnected");
 }
 
 static void answer(rp_handoff_offer *offer) {
@@ -70,6 +78,8 @@ static void serve_session(void) {
         if (event.kind == RP_HANDOFF_EVENT_OFFER)
             answer(event.offer);
     if (event.kind == RP_HANDOFF_EVENT_CLOSED) { /* always the last */
+        if (event.status < 0)
+            fprintf(stderr, "session: %s\n", event.text);
         rp_handoff_session_destroy(session);
         session = NULL;
     }
@@ -77,10 +87,15 @@ static void serve_session(void) {
 
 static void take_broker(void) {
     rp_handoff_session_options options = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     if (rp_handoff_listener_accept(listener, 0, &options.connection_fd) != RP_HANDOFF_OK)
         return;
-    if (session != NULL || rp_handoff_session_create_backend(&options, &session, NULL) != RP_HANDOFF_OK)
+    if (session != NULL) {
         close(options.connection_fd); /* one is enough */
+    } else if (rp_handoff_session_create_backend(&options, &session, &error) != RP_HANDOFF_OK) {
+        close(options.connection_fd);
+        fail(&error);
+    }
 }
 
 static int wait_for(struct pollfd *fds) {
@@ -106,15 +121,22 @@ int main(int argc, char **argv) {
         snprintf(paths[i], sizeof paths[i], "%s/%s.%s", argv[1], argv[2], suffixes[i]);
     mode = argc > 3 ? argv[3] : "";
     int reconnects = argc > 2 ? listen_at(paths[0]) : -1;
-    if (reconnects < 0 || rp_handoff_backend_create(NULL, &backend, &error) != RP_HANDOFF_OK)
-        return fail(&error);
+    if (reconnects < 0) {
+        fprintf(stderr, "service_backend DIRECTORY NAME: %s\n", argc < 3 ? "two arguments" : strerror(errno));
+        return 1;
+    }
     at.path = paths[1];
-    if (rp_handoff_listener_create(&at, &offers, &error) != RP_HANDOFF_OK ||
-        rp_handoff_backend_add_listener(backend, offers) != RP_HANDOFF_OK)
+    if (rp_handoff_backend_create(NULL, &backend, &error) != RP_HANDOFF_OK ||
+        rp_handoff_listener_create(&at, &offers, &error) != RP_HANDOFF_OK)
         return fail(&error);
     at.path = paths[2];
     if (rp_handoff_listener_create(&at, &listener, &error) != RP_HANDOFF_OK)
         return fail(&error);
+    int32_t status = rp_handoff_backend_add_listener(backend, offers);
+    if (status != RP_HANDOFF_OK) {
+        fprintf(stderr, "service_backend: %s\n", rp_handoff_strerror(status));
+        return 1;
+    }
     printf("ready\n");
     fflush(stdout);
     struct pollfd fds[SOURCES] = {[RECONNECTS] = {.fd = reconnects, .events = POLLIN},
@@ -129,7 +151,7 @@ int main(int argc, char **argv) {
         while (rp_handoff_backend_next_offer(backend, 0, &offer) == RP_HANDOFF_OK)
             answer(offer);
         if (fds[RECONNECTS].revents != 0)
-            serve(accept(reconnects, NULL, NULL), "reconnected");
+            serve_next(reconnects);
     }
     return 1;
 }

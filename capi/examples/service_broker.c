@@ -30,12 +30,20 @@ static int listen_at(const char *directory) {
     return fd;
 }
 
+static int fail(const rp_handoff_error *error) {
+    fprintf(stderr, "service_broker DIRECTORY SERVICE...: %s\n", error->text);
+    return 1;
+}
+
 static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broker, const char *directory,
-                           const char *service_name) {
+                           const char *service_name, rp_handoff_error *error) {
     char endpoint[108], offers[108];
     const int length = (int)strcspn(service_name, ":");
-    rp_handoff_front_door_service service = {.struct_size = sizeof service, .name = service_name, .version = "1.0"};
-    rp_handoff_session_options session = {.struct_size = sizeof session, .socket_path = offers};
+    rp_handoff_front_door_service service = RP_HANDOFF_FRONT_DOOR_SERVICE_INIT;
+    rp_handoff_session_options session = RP_HANDOFF_SESSION_OPTIONS_INIT;
+    service.name = service_name;
+    service.version = "1.0";
+    session.socket_path = offers;
     snprintf(endpoint, sizeof endpoint, "%s/%.*s.sock", directory, length, service_name);
     service.backend_endpoint = endpoint;
     if (service_name[length] == '\0') {
@@ -43,12 +51,11 @@ static int32_t add_service(rp_handoff_front_door *door, rp_handoff_broker *broke
         service.handoff_endpoint = offers;
     } else {
         snprintf(offers, sizeof offers, "%s/%.*s.session", directory, length, service_name);
-        int32_t status =
-            rp_handoff_session_create_broker(broker, &session, &service.session, NULL); /* for as long as this runs */
+        int32_t status = rp_handoff_session_create_broker(broker, &session, &service.session, error);
         if (status != RP_HANDOFF_OK)
             return status;
-    }
-    return rp_handoff_front_door_put_service(door, &service, NULL);
+    } /* the session is kept for as long as this runs */
+    return rp_handoff_front_door_put_service(door, &service, error);
 }
 
 /* A client that has to reconnect waits for the end of this connection; one that was adopted must not see it. */
@@ -61,20 +68,27 @@ static void let_go(int client, const rp_handoff_front_door_visit *visit, const r
 int main(int argc, char **argv) {
     rp_handoff_broker *broker;
     rp_handoff_front_door *door;
-    rp_handoff_broker_options options = {.struct_size = sizeof options, .ack_deadline_ns = 1000000000};
+    rp_handoff_broker_options options = RP_HANDOFF_BROKER_OPTIONS_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
     int listener = argc > 1 ? listen_at(argv[1]) : -1;
     signal(SIGPIPE, SIG_IGN);
-    if (listener < 0 || rp_handoff_broker_create(&options, &broker, NULL) != RP_HANDOFF_OK ||
-        rp_handoff_front_door_create(broker, NULL, &door, NULL) != RP_HANDOFF_OK)
+    if (listener < 0) {
+        fprintf(stderr, "service_broker DIRECTORY SERVICE...: %s\n",
+                argc < 2 ? "an argument at least" : strerror(errno));
         return 1;
+    }
+    options.ack_deadline_ns = 1000000000;
+    if (rp_handoff_broker_create(&options, &broker, &error) != RP_HANDOFF_OK ||
+        rp_handoff_front_door_create(broker, NULL, &door, &error) != RP_HANDOFF_OK)
+        return fail(&error);
     for (int i = 2; i < argc; i++)
-        if (add_service(door, broker, argv[1], argv[i]) != RP_HANDOFF_OK)
-            return 1;
+        if (add_service(door, broker, argv[1], argv[i], &error) != RP_HANDOFF_OK)
+            return fail(&error);
     printf("ready\n");
     fflush(stdout);
     for (;;) {
-        rp_handoff_front_door_visit visit = {.struct_size = sizeof visit};
-        rp_handoff_outcome outcome = {.struct_size = sizeof outcome};
+        rp_handoff_front_door_visit visit = RP_HANDOFF_FRONT_DOOR_VISIT_INIT;
+        rp_handoff_outcome outcome = RP_HANDOFF_OUTCOME_INIT;
         int client = accept(listener, NULL, NULL);
         if (client < 0) {
             rp_handoff_broker_note_accept(broker, errno);

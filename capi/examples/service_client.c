@@ -2,6 +2,7 @@
  * service_client BROKER SERVICE [adopt]: reaches a service through its broker, by whichever route works, and prints the
  * route, the answer, and the microseconds from the call to the answer.
  */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include <rp_handoff.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,17 +19,20 @@ static long long now_us(void) {
 
 int main(int argc, char **argv) {
     char answer[128] = "";
-    rp_handoff_client_connection connection = {.struct_size = sizeof connection};
-    rp_handoff_client_request request = {.struct_size = sizeof request, .wanted_version = "1.0"};
-    if (argc < 3)
+    rp_handoff_client_connection connection = RP_HANDOFF_CLIENT_CONNECTION_INIT;
+    rp_handoff_client_request request = RP_HANDOFF_CLIENT_REQUEST_INIT;
+    rp_handoff_error error = RP_HANDOFF_ERROR_INIT;
+    if (argc < 3) {
+        fprintf(stderr, "service_client BROKER SERVICE [adopt]\n");
         return 2;
+    }
+    request.wanted_version = "1.0";
     request.broker_path = argv[1];
     request.service_name = argv[2];
     request.adopt = argc > 3 && strcmp(argv[3], "adopt") == 0;
     long long start = now_us();
-    int32_t status = rp_handoff_client_connect(&request, &connection, NULL);
-    if (status != RP_HANDOFF_OK) {
-        printf("%s\n", rp_handoff_strerror(status));
+    if (rp_handoff_client_connect(&request, &connection, &error) != RP_HANDOFF_OK) {
+        fprintf(stderr, "service_client: %s\n", error.text);
         return 1;
     }
     if (connection.fd < 0) {

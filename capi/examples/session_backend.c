@@ -5,6 +5,7 @@
  * One thread for each session and for each client; a session is as well at home in any event loop. Prints "ready" when it
  * can be reached.
  */
+#define _POSIX_C_SOURCE 200809L /* dprintf */
 #include <fcntl.h>
 #include <pthread.h>
 #include <rp_handoff.h>
@@ -42,7 +43,7 @@ static void *serve_broker(void *argument) {
     int32_t client;
     options.connection_fd = (int)(intptr_t)argument;
     if (rp_handoff_session_create_backend(&options, &session, &error) != RP_HANDOFF_OK) {
-        fprintf(stderr, "session: %s: %s\n", error.member, error.text);
+        fprintf(stderr, "session: %s\n", error.text);
         close(options.connection_fd);
         return NULL;
     }
@@ -53,6 +54,8 @@ static void *serve_broker(void *argument) {
                     start(serve_client, client);
                 rp_handoff_offer_destroy(event.offer);
             }
+    if (event.status < 0)
+        fprintf(stderr, "session: %s\n", event.text); /* valid until destroy */
     rp_handoff_session_destroy(session);
     return NULL;
 }
@@ -70,7 +73,9 @@ int main(int argc, char **argv) {
     }
     printf("ready\n");
     fflush(stdout);
-    while (rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &broker) == RP_HANDOFF_OK)
+    int32_t status;
+    while ((status = rp_handoff_listener_accept(listener, RP_HANDOFF_FOREVER, &broker)) == RP_HANDOFF_OK)
         start(serve_broker, broker);
+    fprintf(stderr, "session_backend: %s\n", rp_handoff_strerror(status));
     return 1;
 }

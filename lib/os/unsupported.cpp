@@ -8,6 +8,7 @@
 #include "os/endpoint.hpp"
 #include "os/poller.hpp"
 #include "os/stream.hpp"
+#include "os/wait.hpp"
 
 namespace rp::handoff::os {
 
@@ -38,6 +39,8 @@ void ask_why_missing(int) noexcept {}
 void discard(UniqueFd) noexcept {}
 
 void drain_and_close(UniqueFd, Unreceived) noexcept {}
+
+void drain(int, Unreceived) noexcept {}
 
 bool refuse_descriptors(int) noexcept {
     return false;
@@ -140,16 +143,9 @@ void Poller::nudge() noexcept {}
 
 void Poller::take_nudge() noexcept {}
 
-void ask_why_missing(int) noexcept {}
-
-void discard(UniqueFd) noexcept {}
-
-void drain_and_close(UniqueFd, Unreceived) noexcept {}
-
-void drain(int, Unreceived) noexcept {}
-
-bool refuse_descriptors(int) noexcept {
-    return false;
+Result<Wait> wait_for_any(pollfd *, std::size_t, Instant) noexcept {
+    errno = ENOTSUP;
+    return Failure(Status::system);
 }
 
 std::uint64_t unread_memory(int) noexcept {

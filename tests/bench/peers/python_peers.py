@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from ctypes import POINTER, byref, c_char_p, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
+from ctypes import POINTER, byref, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
 from multiprocessing import reduction
 
 sys.dont_write_bytecode = True

@@ -11,7 +11,7 @@ import sys
 
 import scratch
 
-meson, source, compiler = sys.argv[1:]
+meson, source, *compiler = sys.argv[1:]
 project = os.path.join(os.path.dirname(os.path.abspath(__file__)), "project")
 
 
@@ -42,7 +42,7 @@ def consume_static_installation(place, build):
     for shared in glob.glob(os.path.join(scratch.library_directory(root), "*.so*")):
         os.remove(shared)
     flags = scratch.pkg_config(root, "--static", "--cflags", "--libs")
-    scratch.run(compiler, "-std=c99", "-D_GNU_SOURCE", os.path.join(project, "consumer.c"), "-o", consumer, *flags)
+    scratch.run(*compiler, "-std=c99", "-D_GNU_SOURCE", os.path.join(project, "consumer.c"), "-o", consumer, *flags)
     check_served(consumer, shared=False)
 
 

@@ -7,7 +7,7 @@ import sys
 
 import scratch
 
-meson, source, compiler = sys.argv[1:]
+meson, source, *compiler = sys.argv[1:]
 probe = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.c")
 
 with scratch.directory() as place:
@@ -17,7 +17,7 @@ with scratch.directory() as place:
                 "-Dlibcap=disabled")
     scratch.run(meson, "compile", "-C", build, "rp_handoff:shared_library")
     library = os.path.join(build, "capi")
-    scratch.run(compiler, "-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", probe, "-o", binary,
+    scratch.run(*compiler, "-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", probe, "-o", binary,
                 "-I", os.path.join(source, "include"), "-L", library, "-lrp_handoff")
     if "libcap" in scratch.run("readelf", "-d", os.path.join(library, "librp_handoff.so.0")):
         sys.exit("the library needs libcap")
