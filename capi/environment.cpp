@@ -65,8 +65,7 @@ class CallbackRandom final : public RandomSource {
 } // namespace
 
 Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data,
-                                              std::shared_ptr<Gate> gate, Explanation &why,
-                                              ClosedClock closed) {
+                                              std::shared_ptr<Gate> gate, Explanation &why, ClosedClock closed) {
     if ((now == nullptr) != (wait == nullptr)) {
         return Failure(why.because(Status::invalid_argument, now == nullptr ? "now" : "wait",
                                    "is missing: give both now and wait, or neither"));

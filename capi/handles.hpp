@@ -103,4 +103,3 @@ template <class Call>
 auto rp_handoff_session::any(Call call) noexcept(false) {
     return offering != nullptr ? call(*offering) : call(*received->session);
 }
-

@@ -159,8 +159,9 @@ int32_t rp_handoff_session_get_timeout(rp_handoff_session *session, uint64_t *ou
             return Status::invalid_argument;
         }
         const Instant deadline = session->any([](auto &s) { return s.next_deadline(); });
-        *out_timeout_ns =
-            deadline == end_of_time ? RP_HANDOFF_FOREVER : elapsed(session->any([](auto &s) { return s.now(); }), deadline).count();
+        *out_timeout_ns = deadline == end_of_time
+                              ? RP_HANDOFF_FOREVER
+                              : elapsed(session->any([](auto &s) { return s.now(); }), deadline).count();
         return Status::ok;
     });
 }

@@ -484,12 +484,12 @@ enum {
     RP_HANDOFF_CAUSE_REVOKED = 19,         /* revoked or ended by another call while the answer was awaited */
     RP_HANDOFF_CAUSE_CALLBACK_FAILED = 20, /* a callback failed, or broke its contract */
     RP_HANDOFF_CAUSE_NO_MEMORY = 21,
-    RP_HANDOFF_CAUSE_POLICY = 22,             /* not attempted; `reason` tells the objection */
-    RP_HANDOFF_CAUSE_DUPLICATE_FAILED = 23,   /* value handoffs */
-    RP_HANDOFF_CAUSE_OFFER_FAILED = 24,       /* value handoffs: the backend could not be told; it cannot adopt */
-    RP_HANDOFF_CAUSE_INTEGRITY_MISMATCH = 25, /* value handoffs: the backend is not the process it should be */
-    RP_HANDOFF_CAUSE_SESSION_LOST = 26,       /* the session ended before the answer */
-    RP_HANDOFF_CAUSE_CANCELLED = 27,          /* by rp_handoff_session_cancel or ..._destroy */
+    RP_HANDOFF_CAUSE_POLICY = 22,              /* not attempted; `reason` tells the objection */
+    RP_HANDOFF_CAUSE_DUPLICATE_FAILED = 23,    /* value handoffs */
+    RP_HANDOFF_CAUSE_OFFER_FAILED = 24,        /* value handoffs: the backend could not be told; it cannot adopt */
+    RP_HANDOFF_CAUSE_INTEGRITY_MISMATCH = 25,  /* value handoffs: the backend is not the process it should be */
+    RP_HANDOFF_CAUSE_SESSION_LOST = 26,        /* the session ended before the answer */
+    RP_HANDOFF_CAUSE_CANCELLED = 27,           /* by rp_handoff_session_cancel or ..._destroy */
     RP_HANDOFF_CAUSE_BACKEND_DESCRIPTORS = 28, /* the backend ran out of descriptors: the offer came without */
     RP_HANDOFF_CAUSE_DESCRIPTOR_DENIED = 29    /* the offer came without its descriptor though the backend has room for
                                                   it: a security module keeps it back */
@@ -706,13 +706,13 @@ typedef struct rp_handoff_session_options {
                                   255 bytes; may be NULL */
     uint32_t max_in_flight;    /* default 256, at most RP_HANDOFF_IN_FLIGHT_MAX; the smaller one of both sides counts */
     uint32_t max_queued_bytes; /* broker: metadata, early bytes and prologues not sent yet; default 1 MiB */
-    uint32_t max_held_bytes;   /* backend: the same of offers that were received and not destroyed; while there is no room
+    uint32_t max_held_bytes; /* backend: the same of offers that were received and not destroyed; while there is no room
                                   for the next one nothing more is read; default 16 MiB, at least 128 KiB */
-    uint32_t reserved;         /* 0 */
-    uint64_t open_timeout_ns;  /* for dialling and the hellos together, and for the peer's part of close; default 5 s */
-    rp_handoff_now_fn now;     /* backend: now and wait, both or none; a broker's session has its broker's */
-    rp_handoff_wait_fn wait;   /* see now */
-    void *time_user_data;      /* for both */
+    uint32_t reserved;       /* 0 */
+    uint64_t open_timeout_ns; /* for dialling and the hellos together, and for the peer's part of close; default 5 s */
+    rp_handoff_now_fn now;    /* backend: now and wait, both or none; a broker's session has its broker's */
+    rp_handoff_wait_fn wait;  /* see now */
+    void *time_user_data;     /* for both */
 } rp_handoff_session_options;
 #define RP_HANDOFF_SESSION_OPTIONS_INIT                                                                                \
     { .struct_size = sizeof(rp_handoff_session_options), .connection_fd = -1 }
@@ -789,8 +789,8 @@ typedef struct rp_handoff_event {
     uint64_t id;             /* OUTCOME: of the handoff, as submit gave it */
     uint64_t user_data;      /* OUTCOME: of the submission */
     rp_handoff_offer *offer; /* OFFER: given; end it with rp_handoff_offer_destroy */
-    const char *text;        /* CLOSED: why, a sentence, NUL-terminated; empty after an orderly end; valid until destroy */
-    size_t text_length;      /* without the NUL */
+    const char *text;   /* CLOSED: why, a sentence, NUL-terminated; empty after an orderly end; valid until destroy */
+    size_t text_length; /* without the NUL */
 } rp_handoff_event;
 #define RP_HANDOFF_EVENT_INIT                                                                                          \
     { .struct_size = sizeof(rp_handoff_event), .fd = -1 }

@@ -410,12 +410,13 @@ typedef struct rp_handoff_front_door rp_handoff_front_door;
 /* Settings of a front door. */
 typedef struct rp_handoff_front_door_options {
     uint32_t struct_size;
-    uint32_t max_hello_bytes;   /* default 65536, at most 65536 */
-    uint64_t hello_timeout_ns;  /* for reading the Hello and writing the reply together, and again for writing the ready
+    uint32_t max_hello_bytes;  /* default 65536, at most 65536 */
+    uint64_t hello_timeout_ns; /* for reading the Hello and writing the reply together, and again for writing the ready
                                    frame; default 30 s, or RUNNING_PROCESS_BROKER_HELLO_TIMEOUT_MS of the environment */
-    uint32_t max_hellos; /* of one client process, in a window; default 1000. Processes whose pid is not visible from here
+    uint32_t
+        max_hellos;    /* of one client process, in a window; default 1000. Processes whose pid is not visible from here
                             are told apart on Linux 6.9 or later, and count together before, by user */
-    uint32_t reserved;          /* 0 */
+    uint32_t reserved; /* 0 */
     uint64_t hello_window_ns;   /* default 1 s */
     uint64_t pressure_retry_ns; /* told to clients that are refused for descriptor pressure; default 1 s */
 } rp_handoff_front_door_options;

@@ -69,7 +69,6 @@ class InFlightAccount : public std::enable_shared_from_this<InFlightAccount> {
     // not read with it. Always called before the last owner lets go, except in a forked child, where it is not called.
     void leave(UniqueFd socket) noexcept;
 
-
   private:
     friend InFlight;
     struct Party;

@@ -57,7 +57,7 @@ class BackendSide {
     Result<UniqueFd> begin_refusal(Index i) noexcept;
     void finish_refusal(Index i, std::string_view text) noexcept;
     bool is_given(Index i) const noexcept { return places_[i].phase == Phase::given; }
-    void release(Index i) noexcept; // of an answered one
+    void release(Index i) noexcept;                          // of an answered one
     void forget(Index i) noexcept { places_[i].fd.reset(); } // in a forked child
 
     // ---- what there is

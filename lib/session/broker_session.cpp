@@ -29,8 +29,9 @@ Status check(const Submission &submission, std::size_t max_queued, Explanation &
         return why.because(invalid, "prologue_length", "the prologue is longer than RP_HANDOFF_PROLOGUE_MAX");
     }
     if (submission.payload_size() > max_queued) {
-        return why.because(invalid, "metadata_length",
-                           "metadata, early bytes and prologue together are longer than the session's max_queued_bytes");
+        return why.because(
+            invalid, "metadata_length",
+            "metadata, early bytes and prologue together are longer than the session's max_queued_bytes");
     }
     if (!submission.prologue.empty() && !is_socket(submission.fd)) {
         return why.because(invalid, "prologue", "only a socket can have a prologue");
@@ -49,8 +50,7 @@ Result<std::shared_ptr<BrokerSession>> BrokerSession::open(Config config, Broker
     return session;
 }
 
-Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant now, Lock &lock,
-                                           Explanation &why) {
+Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant now, Lock &lock, Explanation &why) {
     if (const Status status = check(submission, config().max_queued, why); status != Status::ok) {
         return Failure(status);
     }

@@ -285,8 +285,9 @@ Status BrokerSide::answer(const Answer &answer, Instant now) noexcept {
                      "the offer came without its descriptor: the backend is out of descriptors");
             break;
         case Answer::Verdict::denied:
-            conclude(answer.slot, {Step::Kind::gave_up, {Cause::descriptor_denied}}, now,
-                     "the offer came without its descriptor, though the backend has room: a security module keeps it back");
+            conclude(
+                answer.slot, {Step::Kind::gave_up, {Cause::descriptor_denied}}, now,
+                "the offer came without its descriptor, though the backend has room: a security module keeps it back");
             break;
         default:
             conclude(answer.slot, {Step::Kind::gave_up, {Cause::ack_unrelated}}, now,

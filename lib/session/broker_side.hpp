@@ -56,7 +56,9 @@ class BrokerSide {
     void cancel(Index i, Instant now) noexcept;
     // Where answers to the next offers are to come: on the first socket, for a thread that will wait in a read.
     void ask_answers_here(bool here) noexcept { answers_here_ = here; }
-    bool backend_is_elsewhere() noexcept { return channel_.ledger() != nullptr && channel_.ledger()->backend_is_elsewhere(); }
+    bool backend_is_elsewhere() noexcept {
+        return channel_.ledger() != nullptr && channel_.ledger()->backend_is_elsewhere();
+    }
 
     // ---- what there is
     Doorbell::State state() const noexcept;
@@ -99,8 +101,8 @@ class BrokerSide {
     bool joined_ = false;        // the account counts
     bool settled_end_ = false;
     Instant room_again_at_ = end_of_time; // when to look whether there is room
-    bool violated_ = false;  // the ledger holds what nobody may have written
-    std::uint64_t sent_ = 0; // offers of which something has left
+    bool violated_ = false;               // the ledger holds what nobody may have written
+    std::uint64_t sent_ = 0;              // offers of which something has left
     std::uint64_t submitted_ = 0;
     std::uint64_t completed_ = 0;
     std::uint64_t fallbacks_ = 0;

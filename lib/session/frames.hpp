@@ -92,8 +92,8 @@ struct Answer {
 
 // Writers. `out` has room, and what is written is returned; texts are within their bounds.
 std::size_t encode_header(std::uint8_t *out, const Header &header) noexcept;
-std::size_t encode_hello(std::uint8_t *out, const Hello &hello) noexcept;   // with its header
-std::size_t encode_ledger(std::uint8_t *out, std::uint32_t slots) noexcept; // with its header
+std::size_t encode_hello(std::uint8_t *out, const Hello &hello) noexcept;             // with its header
+std::size_t encode_ledger(std::uint8_t *out, std::uint32_t slots) noexcept;           // with its header
 std::size_t encode_rejection(std::uint8_t *out, const Rejection &rejection) noexcept; // with its header
 std::size_t encode_offer(std::uint8_t *out, const Offer &offer) noexcept; // an item's fixed part: metadata, early bytes
                                                                           // and prologue follow it

@@ -161,8 +161,9 @@ bool SlotTable::is_true() const noexcept {
         }
         return n;
     };
-    return used == used_ && length(queue_) == queued_ && undecided == undecided_ && unanswered == unanswered_ && bytes == queued_bytes_ &&
-           nearest == nearest_deadline() && length(free_) == count_ - used_ && length(events_) == with_event;
+    return used == used_ && length(queue_) == queued_ && undecided == undecided_ && unanswered == unanswered_ &&
+           bytes == queued_bytes_ && nearest == nearest_deadline() && length(free_) == count_ - used_ &&
+           length(events_) == with_event;
 }
 
 } // namespace rp::handoff::session

@@ -100,7 +100,7 @@ class SlotTable {
     }
 
     // ---- counters
-    std::uint32_t used() const noexcept { return used_; }             // not free
+    std::uint32_t used() const noexcept { return used_; } // not free
     std::uint32_t queued() const noexcept { return queued_; }
     std::uint32_t undecided() const noexcept { return undecided_; }   // queued, sending or sent
     std::uint32_t unanswered() const noexcept { return unanswered_; } // what may lie in the backend's queue

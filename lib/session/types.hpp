@@ -26,8 +26,8 @@ struct Config {
     std::uint32_t max_in_flight = 256;
     std::string service;
     Duration open_timeout = std::chrono::seconds(5);
-    std::size_t max_queued = std::size_t{1024} * 1024;           // broker: payload that was not sent yet
-    std::size_t max_held = std::size_t{16} * 1024 * 1024;        // backend: payload of offers that are not released
+    std::size_t max_queued = std::size_t{1024} * 1024;    // broker: payload that was not sent yet
+    std::size_t max_held = std::size_t{16} * 1024 * 1024; // backend: payload of offers that are not released
     static constexpr std::size_t least_held = std::size_t{128} * 1024; // so that one frame always fits
 };
 
@@ -46,7 +46,7 @@ struct Peer {
 struct End {
     Status status = Status::ok;
     int os_error = 0;
-    Text text;                                    // a sentence; empty after an orderly end
+    Text text;                                     // a sentence; empty after an orderly end
     std::array<char, Text::capacity + 1> c_text{}; // the same, ended by a NUL
 };
 

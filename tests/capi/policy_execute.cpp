@@ -203,8 +203,8 @@ TEST_CASE("a subject that is not valid is an error before anything happens, and 
         const rp_handoff_subject *subject;
         std::int32_t status;
     };
-    for (const Case &c :
-         {Case{&no_backend, invalid}, Case{&newer, RP_HANDOFF_ERR_UNSUPPORTED}, Case{&no_size, RP_HANDOFF_ERR_STRUCT_SIZE}}) {
+    for (const Case &c : {Case{&no_backend, invalid}, Case{&newer, RP_HANDOFF_ERR_UNSUPPORTED},
+                          Case{&no_size, RP_HANDOFF_ERR_STRUCT_SIZE}}) {
         OutStruct<rp_handoff_outcome> outcome;
         const rp_handoff_request request = script.request(token, c.subject);
         CHECK(rp_handoff_broker_execute(judge.broker.get(), &request, outcome.get(), nullptr) == c.status);

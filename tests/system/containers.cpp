@@ -1,7 +1,7 @@
 // Peers in containers: processes whose pids and users this one does not see, or cannot name.
-#include "support/pairs.hpp"
 #include "support/api.hpp"
 #include "support/namespaces.hpp"
+#include "support/pairs.hpp"
 #include "support/raw_broker.hpp"
 #include "support/server.hpp"
 #include "support/town.hpp"
@@ -48,8 +48,7 @@ auto adopting(const std::string &path, uid_t uid) {
         const UniqueFd listener = listener_at(path);
         must(chmod(path.c_str(), 0666) == 0);
         const Backend backend = make_backend();
-        must(rp::test::listen_on(backend.get(), dup(listener.get()), RP_HANDOFF_TRUST_CALLER) ==
-             RP_HANDOFF_OK);
+        must(rp::test::listen_on(backend.get(), dup(listener.get()), RP_HANDOFF_TRUST_CALLER) == RP_HANDOFF_OK);
         wire.say('r');
         rp_handoff_offer *offer = nullptr;
         while (rp_handoff_backend_next_offer(backend.get(), RP_HANDOFF_FOREVER, &offer) == RP_HANDOFF_OK) {
@@ -130,8 +129,7 @@ TEST_CASE("a stranger without a name is no broker for a backend, nor a client fo
             return;
         }
         const Backend backend = make_backend();
-        must(rp::test::listen_on(backend.get(), dup(backends.get()), RP_HANDOFF_TRUST_CREDENTIALS) ==
-             RP_HANDOFF_OK);
+        must(rp::test::listen_on(backend.get(), dup(backends.get()), RP_HANDOFF_TRUST_CREDENTIALS) == RP_HANDOFF_OK);
         wire.say('r');
         must(wire.hear() == 'o');
         must(take_offer(backend) == nullptr && statistics(backend).rejected_peers == 1);
@@ -154,8 +152,8 @@ TEST_CASE("a stranger without a name is no broker for a backend, nor a client fo
             const Told told = say_hello(first.get(), 0);
             must(told.code == RP_HANDOFF_REFUSED_PEER_REJECTED);
             must(told.reason.find("no name") != std::string::npos);
-            const UniqueFd second = dial(directory / "door");
-            must(say_hello(second.get(), 0).choice == RP_HANDOFF_REPLY_NEGOTIATED);
+            const UniqueFd again = dial(directory / "door");
+            must(say_hello(again.get(), 0).choice == RP_HANDOFF_REPLY_NEGOTIATED);
         });
         CHECK(visitor.wait() == 0);
     }
@@ -251,8 +249,8 @@ TEST_CASE("a front door in a container serves clients outside, and counts the He
     const auto visit_twice = [&](const Wire &) {
         const UniqueFd first = dial(directory / "door");
         must(say_hello(first.get(), static_cast<std::uint32_t>(getpid())).choice == RP_HANDOFF_REPLY_NEGOTIATED);
-        const UniqueFd second = dial(directory / "door");
-        must(say_hello(second.get(), 0).code == RP_HANDOFF_REFUSED_RATE_LIMITED);
+        const UniqueFd again = dial(directory / "door");
+        must(say_hello(again.get(), 0).code == RP_HANDOFF_REFUSED_RATE_LIMITED);
     };
     Child one(visit_twice);
     CHECK(one.wait() == 0);

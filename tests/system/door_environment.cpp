@@ -83,7 +83,8 @@ TEST_CASE("a time-out of the environment is a positive number of milliseconds, o
     }
 }
 
-TEST_CASE("a time-out of the environment that does not fit into nanoseconds is as if it were not set, and the longest is a year") {
+TEST_CASE("a time-out of the environment that does not fit into nanoseconds is as if it were not set, and the longest "
+          "is a year") {
     CHECK(hello_timeout(longest_ms) == 365 * 24 * 3600 * second);
     CHECK(client_timeout(longest_ms) == 365 * 24 * 3600 * second);
     CHECK(hello_timeout(too_long_ms) == 30 * second);

@@ -1,6 +1,6 @@
 // Tokens of front door and client: whichever way a visit goes, afterwards none is in the memory of either.
-#include "support/pairs.hpp"
 #include "support/memory_scan.hpp"
+#include "support/pairs.hpp"
 #include "support/session_hand.hpp"
 #include "support/town.hpp"
 #include "support/valgrind.hpp"

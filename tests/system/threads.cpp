@@ -126,7 +126,8 @@ TEST_CASE("next_offer waits for its timeout and no longer, to the nanosecond") {
         CHECK(backend.time.now == start + timeout);
     }
     const std::uint64_t start = backend.time.now;
-    CHECK(wait_for_offer(backend.backend, UINT64_MAX - 1) == RP_HANDOFF_ERR_TIMED_OUT); // does not fit: as long as can be
+    CHECK(wait_for_offer(backend.backend, UINT64_MAX - 1) ==
+          RP_HANDOFF_ERR_TIMED_OUT); // does not fit: as long as can be
     CHECK(backend.time.now - start > 99 * (365 * 24 * 3600 * second));
 }
 

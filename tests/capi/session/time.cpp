@@ -47,8 +47,8 @@ Options on_frozen_time(Options options) {
 
 TEST_CASE(
     "a handoff ends at its deadline, which is the earlier one of its own and the broker's, and not a moment before") {
-    const std::uint64_t timeouts[] = {0, 1, 1000, ack_deadline - 1, ack_deadline, ack_deadline + 1, UINT64_MAX - 1,
-                                      RP_HANDOFF_FOREVER};
+    const std::uint64_t timeouts[] = {
+        0, 1, 1000, ack_deadline - 1, ack_deadline, ack_deadline + 1, UINT64_MAX - 1, RP_HANDOFF_FOREVER};
     for (const std::uint64_t timeout : timeouts) {
         CAPTURE(timeout);
         Clocked scene;

@@ -22,7 +22,8 @@ struct api {
     uint32_t (*version)(void);
     int32_t (*broker_create)(const rp_handoff_broker_options *, rp_handoff_broker **, rp_handoff_error *);
     int32_t (*broker_issue)(rp_handoff_broker *, const char *, uint32_t, rp_handoff_token *);
-    int32_t (*broker_execute)(rp_handoff_broker *, const rp_handoff_request *, rp_handoff_outcome *, rp_handoff_error *);
+    int32_t (*broker_execute)(rp_handoff_broker *, const rp_handoff_request *, rp_handoff_outcome *,
+                              rp_handoff_error *);
     void (*broker_destroy)(rp_handoff_broker *);
     int32_t (*backend_create)(const rp_handoff_backend_options *, rp_handoff_backend **, rp_handoff_error *);
     int32_t (*backend_add_connection)(rp_handoff_backend *, int32_t, int32_t);
@@ -30,9 +31,11 @@ struct api {
     void (*backend_destroy)(rp_handoff_backend *);
     int32_t (*offer_accept)(rp_handoff_offer *, int32_t *);
     void (*offer_destroy)(rp_handoff_offer *);
-    int32_t (*session_create_broker)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **, rp_handoff_error *);
+    int32_t (*session_create_broker)(rp_handoff_broker *, const rp_handoff_session_options *, rp_handoff_session **,
+                                     rp_handoff_error *);
     int32_t (*session_create_backend)(const rp_handoff_session_options *, rp_handoff_session **, rp_handoff_error *);
-    int32_t (*session_execute)(rp_handoff_session *, const rp_handoff_submission *, rp_handoff_outcome *, rp_handoff_error *);
+    int32_t (*session_execute)(rp_handoff_session *, const rp_handoff_submission *, rp_handoff_outcome *,
+                               rp_handoff_error *);
     int32_t (*session_wait)(rp_handoff_session *, uint64_t);
     int32_t (*session_next_event)(rp_handoff_session *, rp_handoff_event *, rp_handoff_outcome *);
     void (*session_destroy)(rp_handoff_session *);

@@ -26,7 +26,8 @@ struct Source final : RandomSource {
 class House {
   public:
     House()
-        : broker_(std::make_shared<Broker>(Broker::Config{}, time, random, [](int) noexcept { return std::uint64_t{0}; }, MessageMemory{})),
+        : broker_(std::make_shared<Broker>(
+              Broker::Config{}, time, random, [](int) noexcept { return std::uint64_t{0}; }, MessageMemory{})),
           door(broker_, {}) {
         service.name = "service";
         service.backend_endpoint = "/where/clients/reconnect";

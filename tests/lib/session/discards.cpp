@@ -114,10 +114,10 @@ TEST_CASE("no descriptor is no discard, and one beyond the room that there is is
     discards.add(UniqueFd());
     CHECK(discards.empty());
     UniqueFd first(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    UniqueFd second(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    const int beyond = second.get();
+    UniqueFd next(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    const int beyond = next.get();
     discards.add(std::move(first));
-    discards.add(std::move(second));
+    discards.add(std::move(next));
     CHECK_FALSE(is_there(beyond));
     Discards::Batch batch = discards.take();
     CHECK(batch.count == 1);
