@@ -12,9 +12,11 @@ namespace rp::handoff::capi {
 template <class T>
 constexpr std::size_t smallest_size = 0;
 
+// NOLINTBEGIN(bugprone-macro-parentheses): names of types and members take none
 #define RP_HANDOFF_ENDS_BEHIND(type, member)                                                                           \
     template <>                                                                                                        \
     inline constexpr std::size_t smallest_size<type> = offsetof(type, member) + sizeof(type::member)
+// NOLINTEND(bugprone-macro-parentheses)
 
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_error, text);
 RP_HANDOFF_ENDS_BEHIND(rp_handoff_platform, in_flight_exempt);

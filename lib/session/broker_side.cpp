@@ -184,7 +184,7 @@ void BrokerSide::pump(Instant now) {
 std::size_t BrokerSide::most_now() noexcept {
     const std::uint32_t agreed = channel_.peer().max_in_flight;
     const std::uint32_t mine = agreed - std::min(agreed, slots_.unanswered());
-    const std::size_t most = std::min<std::size_t>({mine, max_batch, slots_.queued()});
+    const auto most = std::min<std::size_t>({mine, max_batch, slots_.queued()});
     return most == 0 ? 0 : account_->room(static_cast<std::uint32_t>(one_by_one_ > 0 ? 1 : most));
 }
 
