@@ -123,7 +123,7 @@ TEST_CASE("a token of v1 that waits to be taken is found in memory, so that one 
 }
 
 TEST_CASE("of an offer that was accepted, refused, forgotten, late, repeated or never taken no token is left" *
-          doctest::test_suite(not_under_valgrind)) {
+          doctest::test_suite(not_under_valgrind) * doctest::skip(frames_are_kept)) {
     for (const Way way : {Way::accepted, Way::refused, Way::forgotten, Way::expired, Way::replayed, Way::not_taken}) {
         CAPTURE(static_cast<int>(way));
         go(way);
@@ -132,7 +132,7 @@ TEST_CASE("of an offer that was accepted, refused, forgotten, late, repeated or 
 }
 
 TEST_CASE("of an offer that was cut anywhere no token is left, once its time is over or its broker gone" *
-          doctest::test_suite(not_under_valgrind)) {
+          doctest::test_suite(not_under_valgrind) * doctest::skip(frames_are_kept)) {
     for (const std::size_t length : {16U, 17U, 20U, 21U, 22U, 40U}) {
         for (const bool broker_goes : {true, false}) {
             CAPTURE(length);
@@ -150,7 +150,7 @@ TEST_CASE("of an offer that was cut anywhere no token is left, once its time is 
 }
 
 TEST_CASE("of a handoff by a broker and a backend of the library's no token is left" *
-          doctest::test_suite(not_under_valgrind)) {
+          doctest::test_suite(not_under_valgrind) * doctest::skip(frames_are_kept)) {
     for (const bool accepted : {true, false}) {
         CAPTURE(accepted);
         execute_secretly(accepted);
