@@ -765,8 +765,9 @@ RP_HANDOFF_API int32_t rp_handoff_session_process(rp_handoff_session *session);
  * ERR_NO_MEMORY. */
 RP_HANDOFF_API int32_t rp_handoff_session_wait(rp_handoff_session *session, uint64_t timeout_ns);
 
-/* Makes every wait, under way or to come, answer ERR_CLOSED; an execute settles its handoff at once, as by cancel. Nothing
- * else changes: close or destroy the session then. Async-signal-safe. Errors: the common ones. */
+/* Makes every wait, under way or to come, answer ERR_CLOSED. An execute under way settles its handoff at once, as by cancel;
+ * one to come answers ERR_CLOSED and hands nothing over. Nothing else changes: close or destroy the session then.
+ * Async-signal-safe. Errors: the common ones. */
 RP_HANDOFF_API int32_t rp_handoff_session_stop(rp_handoff_session *session);
 
 /* What happened in a session. */
@@ -859,8 +860,8 @@ RP_HANDOFF_API int32_t rp_handoff_session_submit(rp_handoff_session *session, co
 RP_HANDOFF_API int32_t rp_handoff_session_cancel(rp_handoff_session *session, uint64_t id);
 
 /* BORROWS submission->fd and hands it over. Waits for the hellos and then for the outcome, at most until its deadline. The
- * same engine without an event. RP_HANDOFF_SUBMIT_DUPLICATE and user_data are not looked at. Errors: as of submit, and
- * ERR_BUSY as of wait. */
+ * same engine without an event. RP_HANDOFF_SUBMIT_DUPLICATE and user_data are not looked at. Errors, none of which handed
+ * anything over: as of submit; ERR_BUSY as of wait; ERR_CLOSED after stop too. */
 RP_HANDOFF_API int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
                                                   rp_handoff_outcome *out_outcome, rp_handoff_error *out_error);
 

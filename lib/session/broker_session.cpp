@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 namespace rp::handoff::session {
 
@@ -50,36 +51,64 @@ Result<std::shared_ptr<BrokerSession>> BrokerSession::open(Config config, Broker
     return session;
 }
 
-Result<Index> BrokerSession::begin_handoff(const Submission &submission, Instant now, Lock &lock, Explanation &why) {
-    if (const Status status = check(submission, config().max_queued, why); status != Status::ok) {
-        return Failure(status);
+// What a handoff takes before the session is locked: the random source may be a callback, and dup(2) a system call.
+class BrokerSession::Preparation {
+  public:
+    static Result<Preparation> of(const Submission &submission, BrokerSession &session, Instant now, Explanation &why) {
+        if (const Status status = check(submission, session.config().max_queued, why); status != Status::ok) {
+            return Failure(status);
+        }
+        const Config &config = session.config();
+        const Result<Broker::Lease> lease =
+            session.broker_.lease(config.service, config.peer_pid, submission.token, now);
+        if (!lease) {
+            return Failure(lease.error());
+        }
+        Preparation made(session.broker_, *lease);
+        if (submission.descriptor == Submission::Descriptor::duplicated) {
+            made.duplicate_.reset(fcntl(submission.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+            if (!made.duplicate_) {
+                return Failure(why.because(Status::system, "fd", "the descriptor could not be duplicated", errno));
+            }
+        }
+        return made;
     }
-    // Without the lock: the random source may be a callback.
-    Result<Broker::Lease> lease = broker_.lease(config().service, config().peer_pid, submission.token, now);
-    if (!lease) {
-        return Failure(lease.error());
+    Preparation(Preparation &&other) noexcept
+        : broker_(std::exchange(other.broker_, nullptr)), lease_(other.lease_),
+          duplicate_(std::move(other.duplicate_)) {}
+    Preparation &operator=(Preparation &&) = delete;
+    // Not locked.
+    ~Preparation() {
+        if (broker_ != nullptr) {
+            broker_->give_back(lease_);
+        }
     }
-    const bool duplicates = submission.descriptor == Submission::Descriptor::duplicated;
-    UniqueFd duplicate(duplicates ? fcntl(submission.fd, F_DUPFD_CLOEXEC, 0) : -1);
-    if (duplicates && !duplicate) {
-        why.because(Status::system, "fd", "the descriptor could not be duplicated", errno);
-        broker_.give_back(*lease);
-        return Failure(Status::system);
-    }
-    lock.lock();
-    const Result<Index> index = side_.place(submission, *lease, duplicates ? duplicate.get() : submission.fd);
-    if (!index) {
-        lock.unlock();
-        broker_.give_back(*lease);
+
+    // Locked.
+    Result<Index> place(const Submission &submission, BrokerSide &side) {
+        const Result<Index> index = side.place(submission, lease_, duplicate_ ? duplicate_.get() : submission.fd);
+        if (index) {
+            broker_ = nullptr;
+            duplicate_.release();
+        }
         return index;
     }
-    duplicate.release();
-    return index;
-}
+
+  private:
+    Preparation(Broker &broker, const Broker::Lease &lease) noexcept : broker_(&broker), lease_(lease) {}
+
+    Broker *broker_;
+    Broker::Lease lease_;
+    UniqueFd duplicate_;
+};
 
 Result<std::uint64_t> BrokerSession::submit(const Submission &submission, Instant now, Explanation &why) {
-    Lock lock(mutex_, std::defer_lock); // no turn: nothing leaves before send_submitted
-    const Result<Index> index = begin_handoff(submission, now, lock, why);
+    Result<Preparation> prepared = Preparation::of(submission, *this, now, why);
+    if (!prepared) {
+        return Failure(prepared.error());
+    }
+    const Lock lock(mutex_); // no turn: nothing leaves before send_submitted
+    const Result<Index> index = prepared->place(submission, side_);
     if (!index) {
         return Failure(index.error());
     }
@@ -90,20 +119,25 @@ Result<std::uint64_t> BrokerSession::submit(const Submission &submission, Instan
 
 Result<Broker::Report> BrokerSession::execute(const Submission &submission, Explanation &why) {
     const Instant now = time_.now();
-    Lock lock(mutex_, std::defer_lock);
-    const Result<Index> index = begin_handoff(submission, now, lock, why);
+    Result<Preparation> prepared = Preparation::of(submission, *this, now, why);
+    if (!prepared) {
+        return Failure(prepared.error());
+    }
+    Turn turn(*this);
+    if (const Status status = doorbell_.may_wait(); status != Status::ok) {
+        return Failure(status); // before anything left
+    }
+    const Result<Index> index = prepared->place(submission, side_);
     if (!index) {
         return Failure(index.error());
     }
-    Turn turn(*this, std::move(lock));
     OutcomeWaiter waiter;
     side_.set_waiter(*index, waiter);
     side_.ask_answers_here(side_.backend_is_elsewhere());
-    const Result<bool> waited = wait_for(turn, {&waiter.done}, now, end_of_time);
+    static_cast<void>(wait_for(turn, {&waiter.done}, now, end_of_time));
     if (!waiter.done) { // stopped, or the wait failed: what became of it is known all the same
         side_.cancel(*index, now);
     }
-    static_cast<void>(waited);
     return waiter.report;
 }
 

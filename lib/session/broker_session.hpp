@@ -28,8 +28,7 @@ class BrokerSession final : public Driver<BrokerSide> {
     void shutdown() noexcept;
 
   private:
-    // Locked on success.
-    Result<Index> begin_handoff(const Submission &submission, Instant now, Lock &lock, Explanation &why);
+    class Preparation;
 
     Broker &broker_;
 };

@@ -1,5 +1,6 @@
 // Broker and backend in processes of their own, which are killed, stopped and continued at every stage of a handoff.
 #include "support/session_hand.hpp"
+#include "support/stdio.hpp"
 
 using namespace rp::test;
 
@@ -278,4 +279,27 @@ TEST_CASE("a session over a path opens, serves and closes between two processes,
         CHECK(event.status == RP_HANDOFF_OK);
         CHECK(backend.wait() == 0);
     }
+}
+
+TEST_CASE("no descriptor that a session keeps, or gives, is at 0, 1 or 2") {
+    const ClientConnection clients[2];
+    SocketPair pair;
+    check_without_stdio([&] {
+        struct Kept {
+            explicit Kept(SocketPair made) : joined({}, std::move(made)) {}
+            Joined joined;
+            Event offers[2];
+            UniqueFd adopted;
+        };
+        auto kept = std::make_unique<Kept>(std::move(pair));
+        auto duplicated = submission_of(clients[0].fd.get());
+        duplicated.flags = RP_HANDOFF_SUBMIT_DUPLICATE;
+        submit(kept->joined.offering, duplicated);
+        kept->offers[0] = kept->joined.next_offer();
+        submit(kept->joined.offering, submission_of(fcntl(clients[1].fd.get(), F_DUPFD_CLOEXEC, 3)));
+        kept->offers[1] = kept->joined.next_offer();
+        kept->adopted = accept_offer(kept->offers[0].offer);
+        must(rp_handoff_session_wait(kept->joined.offering.get(), 0) >= 0);
+        return kept;
+    });
 }

@@ -52,6 +52,17 @@ class Waiting {
     Thread thread_;
 };
 
+// The next offer of a session that nobody waits in, because it was stopped.
+Event offer_over(const Session &session) {
+    for (;;) {
+        process(session);
+        if (Event event = take_event(session); event.kind != 0) {
+            REQUIRE(event.kind == RP_HANDOFF_EVENT_OFFER);
+            return event;
+        }
+    }
+}
+
 rp_handoff_submission short_lived(ClientConnection &client) {
     auto submission = submission_of(client.fd.release());
     submission.timeout_ns = a_moment;
@@ -306,4 +317,42 @@ TEST_CASE("a session is closed while others wait in it, and all of them see that
     CHECK(await_event(joined.offering).kind == RP_HANDOFF_EVENT_CLOSED);
     threads.clear();
     CHECK(ended == 3);
+}
+
+TEST_CASE("stop ends every wait under way and to come, and an execute as cancel does") {
+    Joined joined;
+    Waiter idle(joined.receiving, RP_HANDOFF_FOREVER);
+    CHECK(rp_handoff_session_stop(joined.receiving.get()) == RP_HANDOFF_OK);
+    CHECK(idle.answer() == RP_HANDOFF_ERR_CLOSED);
+    CHECK(rp_handoff_session_wait(joined.receiving.get(), RP_HANDOFF_FOREVER) == RP_HANDOFF_ERR_CLOSED);
+
+    const ClientConnection client;
+    const auto submission = submission_of(client.fd.get());
+    auto outcome = sized<rp_handoff_outcome>();
+    std::atomic<pid_t> id{0};
+    Thread executing([&] {
+        id = gettid();
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
+    });
+    const Event event = offer_over(joined.receiving);
+    await_sleep(id);
+    CHECK(rp_handoff_session_stop(joined.offering.get()) == RP_HANDOFF_OK);
+    executing.join();
+    CHECK(outcome.cause == RP_HANDOFF_CAUSE_CANCELLED);
+    CHECK(outcome.ownership == RP_HANDOFF_OWNER_BROKER);
+    CHECK(accept_offer(event.offer, RP_HANDOFF_ERR_REVOKED).get() < 0);
+}
+
+TEST_CASE("an execute after stop hands nothing over") {
+    const Joined joined;
+    CHECK(rp_handoff_session_stop(joined.offering.get()) == RP_HANDOFF_OK);
+    const ClientConnection client;
+    const auto submission = submission_of(client.fd.get());
+    auto outcome = sized<rp_handoff_outcome>();
+    CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_ERR_CLOSED);
+    CHECK(outcome.result == 0);
+    joined.turn();
+    CHECK(take_event(joined.receiving).kind == 0);
+    CHECK(take_event(joined.offering).kind == 0);
+    CHECK(statistics(joined.offering).fallbacks == 0);
 }

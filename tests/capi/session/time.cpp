@@ -215,3 +215,30 @@ TEST_CASE("the instant at which an offer was received is that of the call that r
     const Event event = take_event(joined.receiving);
     CHECK(info_of(event.offer).received_ns == clock.time.now - 10);
 }
+
+TEST_CASE("a wait or an execute from inside the session's own wait is busy at once, and hands nothing over") {
+    WithTime clock;
+    Joined joined(clock.in({}));
+    const ClientConnection client;
+    const auto submission = submission_of(client.fd.get());
+    auto inner = sized<rp_handoff_outcome>();
+    std::size_t asked = 0;
+    clock.time.meanwhile = [&] {
+        ++asked;
+        CHECK(rp_handoff_session_wait(joined.offering.get(), RP_HANDOFF_FOREVER) == RP_HANDOFF_ERR_BUSY);
+        const auto before = statistics(joined.offering);
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &inner, nullptr) == RP_HANDOFF_ERR_BUSY);
+        CHECK(statistics(joined.offering).in_flight == before.in_flight);
+        CHECK(statistics(joined.offering).fallbacks == before.fallbacks);
+        turn({&joined.receiving});
+        CHECK(take_event(joined.receiving).kind == (asked == 1 ? 0 : RP_HANDOFF_EVENT_OFFER));
+        clock.time.now += 10 * second;
+    };
+    CHECK(rp_handoff_session_wait(joined.offering.get(), 1) == 0);
+    auto outcome = sized<rp_handoff_outcome>();
+    CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
+    CHECK(outcome.cause == RP_HANDOFF_CAUSE_ACK_TIMED_OUT);
+    CHECK(asked == 2);
+    clock.time.meanwhile = nullptr;
+    CHECK(take_event(joined.offering).kind == 0);
+}

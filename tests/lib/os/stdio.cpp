@@ -1,44 +1,15 @@
 // A program that was started without 0, 1 and 2: no descriptor that the library keeps is one of them, for what the program
 // writes "to stderr" would go there.
+#include "support/stdio.hpp"
 #include "os/descriptor.hpp"
 #include "os/endpoint.hpp"
 #include "os/poller.hpp"
 #include "os/shared_memory.hpp"
-#include "support/process.hpp"
 #include "support/sockets.hpp"
 
 using namespace rp::test;
 namespace os = rp::handoff::os;
 using namespace rp::handoff;
-
-namespace {
-
-bool standard_numbers_are_free() {
-    for (const int fd : {0, 1, 2}) {
-        if (fcntl(fd, F_GETFD) >= 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// Runs `use`, whose result it keeps so long, in a process that has none of the three.
-template <class Use>
-void check_without_stdio(Use use) {
-    Child child([&](const Wire &wire) {
-        const UniqueFd err(fcntl(2, F_DUPFD_CLOEXEC, 3)); // for what a condition has to say
-        for (const int fd : {0, 1, 2}) {
-            close(fd);
-        }
-        const auto kept = use();
-        wire.say(standard_numbers_are_free() && kept ? 'y' : 'n');
-        dup2(err.get(), 2);
-    });
-    CHECK(child.hear() == 'y');
-    CHECK(child.wait() == 0);
-}
-
-} // namespace
 
 TEST_CASE("no endpoint, and nothing that it is made by, is at 0, 1 or 2") {
     const Directory directory;
