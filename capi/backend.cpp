@@ -41,7 +41,7 @@ Result<Backend::Config> to_config(const rp_handoff_backend_options &o, Explanati
     if (o.token_policy == RP_HANDOFF_TOKENS_EXPECTED) {
         config.token_policy = Backend::TokenPolicy::expected;
     } else if (o.token_policy != RP_HANDOFF_TOKENS_FROM_BROKER) {
-        return Failure(why.because(Status::invalid_argument, "token_policy", "is none of RP_HANDOFF_TOKENS_"));
+        return Failure(why.about(Status::invalid_argument, "token_policy", "is none of RP_HANDOFF_TOKENS_"));
     }
     config.tokens.max_pending = or_default<std::size_t>(o.max_pending, config.tokens.max_pending);
     config.tokens.ttl = limited(o.token_ttl_ns, config.tokens.ttl);

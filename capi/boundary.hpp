@@ -92,11 +92,11 @@ bool uses_reserved(const T &, long) noexcept {
 template <class T>
 Status read_struct(const T *in, T &out, std::string_view name, Explanation &why) noexcept {
     if (in == nullptr) {
-        return why.because(Status::invalid_argument, name, "is NULL and must not be");
+        return why.about(Status::invalid_argument, name, "is NULL and must not be");
     }
     if (!is_size_of<T>(in->struct_size)) {
-        return why.because(Status::struct_size, "struct_size",
-                           "no version of this struct has that size: set it to sizeof the struct");
+        return why.about(Status::struct_size, "struct_size",
+                         "is no size that this struct has in any version: set it to sizeof the struct");
     }
     const std::size_t known = std::min<std::size_t>(in->struct_size, sizeof(T));
     const auto *bytes = reinterpret_cast<const unsigned char *>(in);
@@ -105,7 +105,7 @@ Status read_struct(const T *in, T &out, std::string_view name, Explanation &why)
     }
     std::memset(&out, 0, sizeof out);
     std::memcpy(&out, in, known);
-    return uses_reserved(out, 0) ? why.because(Status::unsupported, "reserved", "must be 0") : Status::ok;
+    return uses_reserved(out, 0) ? why.about(Status::unsupported, "reserved", "must be 0") : Status::ok;
 }
 template <class T>
 Status read_struct(const T *in, T &out) noexcept {
@@ -131,12 +131,13 @@ Status check_result_struct(const T *out, std::string_view name, Explanation &why
     const Status status = check_result_struct(out);
     return status == Status::ok
                ? status
-               : why.because(status, name,
-                             out == nullptr ? "is NULL and must not be" : "struct_size: set it to sizeof the struct");
+               : why.about(status, name,
+                           out == nullptr ? "is NULL and must not be"
+                                          : "has a struct_size of no version: set it to sizeof the struct");
 }
 template <class T>
 Status check_given(const T *out, std::string_view name, Explanation &why) noexcept {
-    return out != nullptr ? Status::ok : why.because(Status::invalid_argument, name, "is NULL and must not be");
+    return out != nullptr ? Status::ok : why.about(Status::invalid_argument, name, "is NULL and must not be");
 }
 // For results that nobody has to want.
 template <class T>
@@ -218,13 +219,24 @@ std::int32_t explained(rp_handoff_error *out_error, Body body) noexcept {
     return status;
 }
 
+inline const char *why_no_handle(Status status) noexcept {
+    switch (status) {
+    case Status::forked:
+        return "was inherited by fork(2): a child may only destroy it";
+    case Status::wrong_handle:
+        return "is a handle of another kind, or was destroyed";
+    default:
+        return "is NULL and must not be";
+    }
+}
+
+// name: the handle's parameter.
 template <class T, class Body>
-std::int32_t explained_with(T *handle, rp_handoff_error *out_error, Body body) noexcept {
+std::int32_t explained_with(T *handle, std::string_view name, rp_handoff_error *out_error, Body body) noexcept {
     return explained(out_error, [&](Explanation &why) -> std::int32_t {
         const Status status = check_handle(handle);
         if (status != Status::ok) {
-            return code(why.because(status, "handle",
-                                    handle == nullptr ? "is NULL and must not be" : "is not one of this kind"));
+            return code(why.about(status, name, why_no_handle(status)));
         }
         return static_cast<std::int32_t>(body(why));
     });
@@ -275,11 +287,11 @@ enum class Presence { optional, required };
 inline Result<std::string_view> to_text(const char *text, std::size_t max, Presence presence, std::string_view name,
                                         Explanation &why) noexcept {
     if (text == nullptr && presence == Presence::required) {
-        return Failure(why.because(Status::invalid_argument, name, "is NULL and must not be"));
+        return Failure(why.about(Status::invalid_argument, name, "is NULL and must not be"));
     }
     Result<std::string_view> view = to_text(text, max);
     if (!view) {
-        why.because(view.error(), name, "is too long, or not UTF-8");
+        why.about(view.error(), name, "is too long, or not UTF-8");
     }
     return view;
 }
@@ -291,8 +303,12 @@ T or_default(T value, T fallback) noexcept {
 
 // invalid_argument, and why.
 inline Status check_at_most(std::uint64_t value, std::uint64_t most, std::string_view name, Explanation &why) noexcept {
-    return value <= most ? Status::ok
-                         : why.because(Status::invalid_argument, name, "is above its limit, which the header states");
+    if (value <= most) {
+        return Status::ok;
+    }
+    Text predicate("is above its limit, which is ");
+    predicate += static_cast<std::int64_t>(most);
+    return why.about(Status::invalid_argument, name, predicate.view());
 }
 
 inline Status first_failure(std::initializer_list<Status> statuses) noexcept {

@@ -74,8 +74,8 @@ Status set_deadlines(Broker::Config &config, const rp_handoff_broker_options &o,
     config.ack_deadline =
         o.ack_deadline_ns == RP_HANDOFF_FOREVER ? longest : limited(o.ack_deadline_ns, std::chrono::seconds(5));
     return config.ack_deadline <= longest ? Status::ok
-                                          : why.because(Status::invalid_argument, "ack_deadline_ns",
-                                                        "must be less than token_ttl_ns, which is 30 s by default");
+                                          : why.about(Status::invalid_argument, "ack_deadline_ns",
+                                                      "must be less than token_ttl_ns, which is 30 s by default");
 }
 
 std::uint64_t share_of_descriptors(std::uint64_t percent) noexcept {
@@ -118,8 +118,8 @@ Status check_connection(const rp_handoff_request &r, Explanation &why) noexcept 
         return Status::ok;
     }
     if (r.connection_fd <= 0) {
-        return why.because(Status::invalid_argument, "socket_path",
-                           "is NULL, and connection_fd is no descriptor: give one of the two");
+        return why.about(Status::invalid_argument, "socket_path",
+                         "is NULL, and connection_fd is no descriptor: give one of the two");
     }
     if (const Status status = check_trust(r.connection_trust, "connection_trust", why); status != Status::ok) {
         return status;
@@ -127,19 +127,19 @@ Status check_connection(const rp_handoff_request &r, Explanation &why) noexcept 
     // On a socket of another kind the bytes would leave without the descriptor.
     return os::check_connection(r.connection_fd) != Status::invalid_argument
                ? Status::ok
-               : why.because(Status::invalid_argument, "connection_fd", "is no connected Unix stream socket");
+               : why.about(Status::invalid_argument, "connection_fd", "is no connected Unix stream socket");
 }
 
 Result<V1Request> to_request(const rp_handoff_request &r, Transport *transport, AckWaiter *waiter, Explanation &why) {
     if ((r.flags & ~request_flags) != 0) {
-        return Failure(why.because(Status::invalid_argument, "flags", "has a flag that means nothing here"));
+        return Failure(why.about(Status::invalid_argument, "flags", "has a flag that means nothing here"));
     }
     const Zero zero = (r.flags & RP_HANDOFF_REQUEST_ANY_DESCRIPTOR) != 0 ? Zero::is_allowed : Zero::is_forgotten;
     if (const Status status = check_descriptor(r.fd, zero, "fd", why); status != Status::ok) {
         return Failure(status);
     }
     if (transport != nullptr && waiter == nullptr) {
-        return Failure(why.because(Status::invalid_argument, "await_ack", "is needed with a transport of your own"));
+        return Failure(why.about(Status::invalid_argument, "await_ack", "is needed with a transport of your own"));
     }
     if (const Status status = check_connection(r, why); status != Status::ok) {
         return Failure(status);
@@ -229,8 +229,9 @@ int32_t rp_handoff_broker_issue(rp_handoff_broker *broker, const char *service_n
 
 int32_t rp_handoff_broker_execute(rp_handoff_broker *broker, const rp_handoff_request *request,
                                   rp_handoff_outcome *out_outcome, rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         rp_handoff_request r{};
+        const WipedAtEnd wiped(r.token);
         const Status given = first_failure(
             {read_struct(request, r, "request", why), check_result_struct(out_outcome, "out_outcome", why)});
         if (given != Status::ok) {

@@ -32,7 +32,8 @@ TransportError to_error(const rp_handoff_transport_result &result) noexcept {
 } // namespace
 
 Handoff::Action CallbackTransport::send(const Attempt &attempt, Handoff &handoff, Text &detail) noexcept {
-    const rp_handoff_token token = to_c(attempt.token);
+    rp_handoff_token token = to_c(attempt.token);
+    const WipedAtEnd wiped(token);
     const rp_handoff_attempt asked{sizeof asked,
                                    attempt.fd,
                                    attempt.socket_path,
@@ -57,7 +58,8 @@ Handoff::Action CallbackTransport::send(const Attempt &attempt, Handoff &handoff
 }
 
 tl::expected<Instant, AckFailure> CallbackWaiter::await(const Attempt &attempt, int connection, Text &detail) noexcept {
-    const rp_handoff_token token = to_c(attempt.token);
+    rp_handoff_token token = to_c(attempt.token);
+    const WipedAtEnd wiped(token);
     const rp_handoff_ack_wait asked{sizeof asked, connection, &token, attempt.correlation_id,
                                     nanoseconds(attempt.deadline)};
     rp_handoff_ack_wait_result result{sizeof result, 0, UINT64_MAX};

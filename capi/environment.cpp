@@ -67,8 +67,8 @@ class CallbackRandom final : public RandomSource {
 Result<std::unique_ptr<TimeSource>> make_time(rp_handoff_now_fn now, rp_handoff_wait_fn wait, void *user_data,
                                               std::shared_ptr<Gate> gate, Explanation &why, ClosedClock closed) {
     if ((now == nullptr) != (wait == nullptr)) {
-        return Failure(why.because(Status::invalid_argument, now == nullptr ? "now" : "wait",
-                                   "is missing: give both now and wait, or neither"));
+        return Failure(why.about(Status::invalid_argument, now == nullptr ? "now" : "wait",
+                                 "is missing: give both now and wait, or neither"));
     }
     if (now == nullptr) {
         return std::make_unique<SystemTime>();
@@ -86,13 +86,13 @@ std::unique_ptr<RandomSource> make_random(rp_handoff_random_fn random, void *use
 
 Result<PeerPolicy> make_peers(const PeerSettings &s, Explanation &why) {
     if ((s.flags & ~s.allowed_flags) != 0) {
-        return Failure(why.because(Status::invalid_argument, s.flags_name, "has a flag that means nothing here"));
+        return Failure(why.about(Status::invalid_argument, s.flags_name, "has a flag that means nothing here"));
     }
     if (s.uids_length > max_uids) {
-        return Failure(why.because(Status::invalid_argument, s.uids_name, "has more than 64 user ids"));
+        return Failure(why.about(Status::invalid_argument, s.uids_name, "has more than 64 user ids"));
     }
     if (s.uids_length > 0 && s.uids == nullptr) {
-        return Failure(why.because(Status::invalid_argument, s.uids_name, "is NULL, though its length is not 0"));
+        return Failure(why.about(Status::invalid_argument, s.uids_name, "is NULL, though its length is not 0"));
     }
     std::vector<std::uint32_t> allowed;
     if (s.uids_length > 0) {
@@ -104,10 +104,10 @@ Result<PeerPolicy> make_peers(const PeerSettings &s, Explanation &why) {
 
 Status check_descriptor(int fd, Zero zero, std::string_view name, Explanation &why) noexcept {
     if (fd < 0) {
-        return why.because(Status::invalid_argument, name, "is not set: give a descriptor");
+        return why.about(Status::invalid_argument, name, "is not set: give a descriptor");
     }
     if (fd == 0 && zero == Zero::is_forgotten) {
-        return why.because(
+        return why.about(
             Status::invalid_argument, name,
             "is 0, which stands there when it was forgotten: set the flag ..._ANY_DESCRIPTOR where there is "
             "one, or dup(2) it");
@@ -121,8 +121,8 @@ bool is_trust(std::int32_t trust) noexcept {
 
 Status check_trust(std::int32_t trust, std::string_view name, Explanation &why) noexcept {
     return is_trust(trust) ? Status::ok
-                           : why.because(Status::invalid_argument, name,
-                                         "say what vouches for the other end: one of RP_HANDOFF_TRUST_");
+                           : why.about(Status::invalid_argument, name,
+                                       "does not say what vouches for the other end: give one of RP_HANDOFF_TRUST_");
 }
 
 Duration environment_timeout(const char *name, Duration fallback) noexcept {

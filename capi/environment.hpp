@@ -77,6 +77,18 @@ inline std::uint64_t nanoseconds(Instant instant) noexcept {
     return instant.time_since_epoch().count();
 }
 
+// A token of the C API that goes on no further than this scope.
+class WipedAtEnd {
+  public:
+    explicit WipedAtEnd(rp_handoff_token &token) noexcept : token_(token) {}
+    WipedAtEnd(const WipedAtEnd &) = delete;
+    WipedAtEnd &operator=(const WipedAtEnd &) = delete;
+    ~WipedAtEnd() { rp_handoff_token_wipe(&token_); }
+
+  private:
+    rp_handoff_token &token_;
+};
+
 inline Token to_token(const rp_handoff_token &token) noexcept {
     Token::Bytes bytes{};
     std::copy(std::begin(token.bytes), std::end(token.bytes), bytes.begin());

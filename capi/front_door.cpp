@@ -46,8 +46,7 @@ Result<BackendKey> key_of(const rp_handoff_front_door_service &s, std::string_vi
 
 Status read_versions(const rp_handoff_front_door_service &s, std::vector<std::string> &versions, Explanation &why) {
     if (s.allowed_versions_length > max_versions || (s.allowed_versions_length > 0 && s.allowed_versions == nullptr)) {
-        return why.because(Status::invalid_argument, "allowed_versions",
-                           "are more than 64, or a length without a list");
+        return why.about(Status::invalid_argument, "allowed_versions", "are more than 64, or a length without a list");
     }
     for (std::size_t i = 0; i < s.allowed_versions_length; ++i) {
         const auto text = to_text(s.allowed_versions[i], max_name, Presence::required, "allowed_versions", why);
@@ -81,15 +80,15 @@ Status read_session(const rp_handoff_front_door_service &s, const Broker &broker
         return Status::ok;
     }
     if (const Status status = check_handle(s.session); status != Status::ok) {
-        return why.because(status, "session", "is no session");
+        return why.about(status, "session", "is no session");
     }
     service.session = s.session->offering;
     if (service.session == nullptr || &service.session->broker() != &broker) {
-        return why.because(Status::invalid_argument, "session", "is not one of this front door's broker");
+        return why.about(Status::invalid_argument, "session", "is not one of this front door's broker");
     }
     return s.handoff_endpoint == nullptr
                ? Status::ok
-               : why.because(Status::invalid_argument, "handoff_endpoint", "contradicts session: give one of the two");
+               : why.about(Status::invalid_argument, "handoff_endpoint", "contradicts session: give one of the two");
 }
 
 Result<Service> to_service(const rp_handoff_front_door_service &s, const Broker &broker, Explanation &why) {
@@ -135,7 +134,7 @@ rp_handoff_front_door_visit to_visit(const FrontDoor::Visit &visit) noexcept {
 
 int32_t rp_handoff_front_door_create(rp_handoff_broker *broker, const rp_handoff_front_door_options *options,
                                      rp_handoff_front_door **out_front_door, rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         rp_handoff_front_door_options o{};
         const Status given =
             first_failure({check_given(out_front_door, "out_front_door", why), read_options(options, o, why)});
@@ -167,7 +166,7 @@ void rp_handoff_front_door_destroy(rp_handoff_front_door *front_door) {
 
 int32_t rp_handoff_front_door_put_service(rp_handoff_front_door *front_door,
                                           const rp_handoff_front_door_service *service, rp_handoff_error *out_error) {
-    return explained_with(front_door, out_error, [&](Explanation &why) {
+    return explained_with(front_door, "front_door", out_error, [&](Explanation &why) {
         rp_handoff_front_door_service s{};
         if (const Status status = read_struct(service, s, "service", why); status != Status::ok) {
             return status;

@@ -14,11 +14,11 @@ namespace {
 Status check(const rp_handoff_listener_options &o, Explanation &why) noexcept {
     const bool has_fd = o.fd > 0;
     if (o.path == nullptr && !has_fd) {
-        return why.because(Status::invalid_argument, "path",
-                           "is NULL, and fd is no descriptor above 0: give one of the two, dup(2) descriptor 0");
+        return why.about(Status::invalid_argument, "path",
+                         "is NULL, and fd is no descriptor above 0: give one of the two, dup(2) descriptor 0");
     }
     if (o.path != nullptr && has_fd) {
-        return why.because(Status::invalid_argument, "fd", "contradicts path: give one of the two");
+        return why.about(Status::invalid_argument, "fd", "contradicts path: give one of the two");
     }
     const bool by_default = o.path != nullptr && o.trust == 0;
     return by_default ? Status::ok : check_trust(o.trust, "trust", why);

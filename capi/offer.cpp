@@ -58,8 +58,10 @@ int32_t rp_handoff_offer_get_info(const rp_handoff_offer *offer, rp_handoff_offe
         if (const Status status = check_result_struct(out_info); status != Status::ok) {
             return status;
         }
-        write_struct(out_info,
-                     offer->v1 != nullptr ? info_of(*offer->v1) : info_of(*offer->session->session, offer->place));
+        rp_handoff_offer_info info =
+            offer->v1 != nullptr ? info_of(*offer->v1) : info_of(*offer->session->session, offer->place);
+        const WipedAtEnd wiped(info.token);
+        write_struct(out_info, info);
         return Status::ok;
     });
 }

@@ -35,7 +35,7 @@ Result<BackendKey> capi::to_backend_key(const rp_handoff_backend_key *key, Expla
         return Failure(status);
     }
     if (k.instance < RP_HANDOFF_INSTANCE_SHARED || k.instance > RP_HANDOFF_INSTANCE_EXPLICIT) {
-        return Failure(why.because(Status::invalid_argument, "instance", "is none of RP_HANDOFF_INSTANCE_"));
+        return Failure(why.about(Status::invalid_argument, "instance", "is none of RP_HANDOFF_INSTANCE_"));
     }
     const bool shared = k.instance == RP_HANDOFF_INSTANCE_SHARED;
     const auto text = [&why](const char *from, const char *member) {
@@ -77,7 +77,7 @@ rp_handoff_decision capi::to_decision(const std::optional<Decision> &objection) 
 
 int32_t rp_handoff_broker_should_attempt(rp_handoff_broker *broker, const rp_handoff_subject *subject,
                                          rp_handoff_decision *out_decision, rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         const Status given = first_failure(
             {check_given(subject, "subject", why), check_result_struct(out_decision, "out_decision", why)});
         if (given != Status::ok) {
@@ -94,11 +94,11 @@ int32_t rp_handoff_broker_should_attempt(rp_handoff_broker *broker, const rp_han
 
 int32_t rp_handoff_broker_record(rp_handoff_broker *broker, const rp_handoff_backend_key *backend, int32_t reason,
                                  rp_handoff_decision *out_decision, rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         const std::optional<FailureClass> failure = to_failure(reason);
         if (!failure && reason != RP_HANDOFF_REASON_NONE) {
-            return why.because(Status::invalid_argument, "reason",
-                               "is neither success (RP_HANDOFF_REASON_NONE) nor a failure that is counted");
+            return why.about(Status::invalid_argument, "reason",
+                             "is neither success (RP_HANDOFF_REASON_NONE) nor a failure that is counted");
         }
         if (out_decision != nullptr) {
             if (const Status status = check_result_struct(out_decision, "out_decision", why); status != Status::ok) {
@@ -124,7 +124,7 @@ int32_t rp_handoff_broker_record(rp_handoff_broker *broker, const rp_handoff_bac
 
 int32_t rp_handoff_broker_get_failure_count(rp_handoff_broker *broker, const rp_handoff_backend_key *backend,
                                             uint32_t *out_count, rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         const Result<BackendKey> key = to_backend_key(backend, why);
         if (!key) {
             return key.error();

@@ -28,14 +28,14 @@ constexpr std::uint32_t submit_flags = RP_HANDOFF_SUBMIT_DUPLICATE | RP_HANDOFF_
 Status check_part(const std::uint8_t *bytes, std::size_t length, std::size_t most, std::string_view name,
                   Explanation &why) noexcept {
     if (bytes == nullptr && length > 0) {
-        return why.because(Status::invalid_argument, name, "is NULL, though its length is not 0");
+        return why.about(Status::invalid_argument, name, "is NULL, though its length is not 0");
     }
     return check_at_most(length, most, name, why);
 }
 
 Status check(const rp_handoff_submission &s, std::size_t max_queued, Explanation &why) noexcept {
     if ((s.flags & ~submit_flags) != 0) {
-        return why.because(Status::invalid_argument, "flags", "has a flag that means nothing here");
+        return why.about(Status::invalid_argument, "flags", "has a flag that means nothing here");
     }
     const Zero zero = (s.flags & RP_HANDOFF_SUBMIT_ANY_DESCRIPTOR) != 0 ? Zero::is_allowed : Zero::is_forgotten;
     const Status valid =
@@ -48,15 +48,18 @@ Status check(const rp_handoff_submission &s, std::size_t max_queued, Explanation
     }
     return s.metadata_length + s.early_length + s.prologue_length <= max_queued
                ? Status::ok
-               : why.because(
-                     Status::invalid_argument, "max_queued_bytes",
-                     "of the session is less than this submission's metadata, early bytes and prologue, which so "
-                     "could never be queued");
+               : why.about(Status::invalid_argument, "max_queued_bytes",
+                           "of the session is less than this submission's metadata, early bytes and prologue, which so "
+                           "could never be queued");
 }
 
-Result<session::Submission> to_submission(const rp_handoff_submission &s, std::size_t max_queued, Token &token,
-                                          Explanation &why) {
-    if (const Status status = check(s, max_queued, why); status != Status::ok) {
+// name: what the caller calls it. The token, if there is one, is kept in `token`, and nowhere else.
+Result<session::Submission> to_submission(const rp_handoff_submission *item, std::string_view name,
+                                          std::size_t max_queued, Token &token, Explanation &why) {
+    rp_handoff_submission s{};
+    const WipedAtEnd wiped(s.token);
+    const Status readable = read_struct(item, s, name, why);
+    if (const Status status = readable == Status::ok ? check(s, max_queued, why) : readable; status != Status::ok) {
         return Failure(status);
     }
     session::Submission submission;
@@ -79,13 +82,8 @@ Result<session::Submission> to_submission(const rp_handoff_submission &s, std::s
 
 Status submit_one(rp_handoff_session &session, const rp_handoff_submission &item, Instant now, std::uint64_t *out_id,
                   Explanation &why) {
-    rp_handoff_submission s{};
-    if (const Status status = read_struct(&item, s, "items", why); status != Status::ok) {
-        return status;
-    }
     Token token;
-    const auto submission = to_submission(s, session.offering->config().max_queued, token, why);
-    rp_handoff_token_wipe(&s.token);
+    const auto submission = to_submission(&item, "items", session.offering->config().max_queued, token, why);
     const Result<std::uint64_t> id =
         submission ? session.offering->submit(*submission, now, why) : Failure(submission.error());
     if (id && out_id != nullptr) {
@@ -97,11 +95,10 @@ Status submit_one(rp_handoff_session &session, const rp_handoff_submission &item
 // The distance between items is the size that the first one says.
 Status check_items(const rp_handoff_submission *items, std::size_t length, Explanation &why) noexcept {
     if (items == nullptr || length == 0 || length > INT32_MAX) {
-        return why.because(Status::invalid_argument, "items", "are none, or too many");
+        return why.about(Status::invalid_argument, "items", "are none, or too many");
     }
     if (length > 1 && items->struct_size % alignof(rp_handoff_submission) != 0) {
-        return why.because(Status::struct_size, "struct_size",
-                           "of items is no multiple of 8: they would be misaligned");
+        return why.about(Status::struct_size, "struct_size", "of items is no multiple of 8: they would be misaligned");
     }
     return Status::ok;
 }
@@ -110,7 +107,7 @@ Status check_items(const rp_handoff_submission *items, std::size_t length, Expla
 Status check_offering(const rp_handoff_session &session, Explanation &why) noexcept {
     return session.offering != nullptr
                ? Status::ok
-               : why.because(Status::wrong_handle, "session", "is a backend's, and only a broker's hands over");
+               : why.about(Status::wrong_handle, "session", "is a backend's, and only a broker's hands over");
 }
 
 rp_handoff_event to_event(session::Event &event, rp_handoff_session &session) noexcept {
@@ -208,7 +205,7 @@ int32_t rp_handoff_session_flush(rp_handoff_session *session) {
 
 int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_submission *items, size_t items_length,
                                   uint64_t *out_ids, rp_handoff_error *out_error) {
-    return explained_with(session, out_error, [&](Explanation &why) -> std::int32_t {
+    return explained_with(session, "session", out_error, [&](Explanation &why) -> std::int32_t {
         const Status given = first_failure({check_offering(*session, why), check_items(items, items_length, why)});
         if (given != Status::ok) {
             return code(given);
@@ -224,7 +221,7 @@ int32_t rp_handoff_session_submit(rp_handoff_session *session, const rp_handoff_
             status = walled([&] {
                 return item.struct_size == stride
                            ? submit_one(*session, item, now, out_ids != nullptr ? out_ids + submitted : nullptr, why)
-                           : why.because(Status::struct_size, "struct_size", "of the items is not the same");
+                           : why.about(Status::struct_size, "struct_size", "of the items is not the same");
             });
             submitted += status == RP_HANDOFF_OK ? 1 : 0;
         }
@@ -250,17 +247,15 @@ int32_t rp_handoff_session_cancel(rp_handoff_session *session, uint64_t id) {
 
 int32_t rp_handoff_session_execute(rp_handoff_session *session, const rp_handoff_submission *submission,
                                    rp_handoff_outcome *out_outcome, rp_handoff_error *out_error) {
-    return explained_with(session, out_error, [&](Explanation &why) {
-        rp_handoff_submission s{};
+    return explained_with(session, "session", out_error, [&](Explanation &why) {
         const Status given =
-            first_failure({check_offering(*session, why), read_struct(submission, s, "submission", why),
-                           check_result_struct(out_outcome, "out_outcome", why)});
+            first_failure({check_offering(*session, why), check_result_struct(out_outcome, "out_outcome", why)});
         if (given != Status::ok) {
             return given;
         }
         Token token;
-        Result<session::Submission> to_execute = to_submission(s, session->offering->config().max_queued, token, why);
-        rp_handoff_token_wipe(&s.token);
+        Result<session::Submission> to_execute =
+            to_submission(submission, "submission", session->offering->config().max_queued, token, why);
         if (!to_execute) {
             return to_execute.error();
         }

@@ -19,7 +19,7 @@ constexpr std::uint32_t session_flags = RP_HANDOFF_PEER_ANY_UID | RP_HANDOFF_PEE
 
 Status check_connection(const rp_handoff_session_options &o, Explanation &why) noexcept {
     if (o.socket_path == nullptr && o.connection_fd <= 0) {
-        return why.because(
+        return why.about(
             Status::invalid_argument, "socket_path",
             "is NULL, and connection_fd is no descriptor above 0: give one of the two, dup(2) descriptor 0");
     }
@@ -29,7 +29,7 @@ Status check_connection(const rp_handoff_session_options &o, Explanation &why) n
     const bool by_path = o.socket_path != nullptr;
     return by_path || os::check_connection(o.connection_fd) != Status::invalid_argument
                ? Status::ok
-               : why.because(Status::invalid_argument, "connection_fd", "is no connected Unix stream socket");
+               : why.about(Status::invalid_argument, "connection_fd", "is no connected Unix stream socket");
 }
 
 Result<session::Config> to_config(const rp_handoff_session_options &o, Explanation &why) {
@@ -37,7 +37,7 @@ Result<session::Config> to_config(const rp_handoff_session_options &o, Explanati
         return Failure(Status::unsupported);
     }
     if ((o.peer_flags & ~session_flags) != 0) {
-        return Failure(why.because(Status::invalid_argument, "peer_flags", "has a flag that means nothing here"));
+        return Failure(why.about(Status::invalid_argument, "peer_flags", "has a flag that means nothing here"));
     }
     // With a pid to match, the policy matches it.
     const std::uint32_t match = o.peer_pid != 0 ? std::uint32_t{RP_HANDOFF_PEER_MATCH_PID} : 0U;
@@ -89,7 +89,7 @@ void rp_handoff_session::end(Ending ending) noexcept {
 
 int32_t rp_handoff_session_create_broker(rp_handoff_broker *broker, const rp_handoff_session_options *options,
                                          rp_handoff_session **out_session, rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         rp_handoff_session_options o{};
         const Status given =
             first_failure({check_given(out_session, "out_session", why), read_struct(options, o, "options", why)});
@@ -97,8 +97,8 @@ int32_t rp_handoff_session_create_broker(rp_handoff_broker *broker, const rp_han
             return given;
         }
         if (o.now != nullptr || o.wait != nullptr) {
-            return why.because(Status::invalid_argument, o.now != nullptr ? "now" : "wait",
-                               "is its broker's in a broker's session: leave it NULL");
+            return why.about(Status::invalid_argument, o.now != nullptr ? "now" : "wait",
+                             "is its broker's in a broker's session: leave it NULL");
         }
         Result<session::Config> config = to_config(o, why);
         if (!config) {

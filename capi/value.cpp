@@ -33,7 +33,8 @@ class CallbackDuplicator final : public Duplicator {
 
     tl::expected<std::uint64_t, TransportError> duplicate(std::uint64_t handle,
                                                           const Attempt &attempt) noexcept override {
-        const rp_handoff_token token = to_c(attempt.token);
+        rp_handoff_token token = to_c(attempt.token);
+        const WipedAtEnd wiped(token);
         const rp_handoff_value_attempt asked = to_value_attempt(handle, attempt, token);
         std::uint64_t duplicated = 0;
         std::int32_t status = 0;
@@ -63,7 +64,8 @@ class CallbackChannel final : public DeliveryChannel {
     CallbackChannel(rp_handoff_deliver_fn call, void *user_data) noexcept : call_(call), user_data_(user_data) {}
 
     bool deliver(std::uint64_t backend_handle, const Attempt &attempt) noexcept override {
-        const rp_handoff_token token = to_c(attempt.token);
+        rp_handoff_token token = to_c(attempt.token);
+        const WipedAtEnd wiped(token);
         const rp_handoff_value_attempt told = CallbackDuplicator::to_value_attempt(backend_handle, attempt, token);
         return callback_succeeded([&] { return call_(user_data_, &told); });
     }
@@ -78,16 +80,17 @@ class CallbackChannel final : public DeliveryChannel {
 int32_t rp_handoff_broker_execute_value(rp_handoff_broker *broker, const rp_handoff_value_request *request,
                                         rp_handoff_outcome *out_outcome, uint64_t *out_leaked_handle,
                                         rp_handoff_error *out_error) {
-    return explained_with(broker, out_error, [&](Explanation &why) {
+    return explained_with(broker, "broker", out_error, [&](Explanation &why) {
         rp_handoff_value_request r{};
+        const WipedAtEnd wiped(r.token);
         const Status readable = first_failure(
             {read_struct(request, r, "request", why), check_result_struct(out_outcome, "out_outcome", why)});
         if (readable != Status::ok) {
             return readable;
         }
         if (r.duplicate != nullptr && (r.deliver == nullptr || r.await_ack == nullptr)) {
-            return why.because(Status::invalid_argument, r.deliver == nullptr ? "deliver" : "await_ack",
-                               "is needed with duplicate");
+            return why.about(Status::invalid_argument, r.deliver == nullptr ? "deliver" : "await_ack",
+                             "is needed with duplicate");
         }
         auto subject = to_subject(r.subject, why);
         if (!subject) {
@@ -108,7 +111,6 @@ int32_t rp_handoff_broker_execute_value(rp_handoff_broker *broker, const rp_hand
                     -1, nullptr, -1, ByteView(), pending.deadline, claimed, service.c_str(), pending.backend.pid, id};
                 return orchestrate(tokens, attempt, transport, waiter, broker->broker.time());
             });
-        rp_handoff_token_wipe(&r.token);
         if (!report) {
             return report.error();
         }

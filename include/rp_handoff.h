@@ -59,8 +59,9 @@
  *
  *   A call that can fail returns int32_t: 0 or positive is success, a negative RP_HANDOFF_ERR_ value is not. Out
  *   parameters come last and are untouched on failure. Calls that take a struct of settings also take an
- *   rp_handoff_error, which may be NULL; on failure they write into it which member is at fault and what to do. Of a call
- *   without one, RP_HANDOFF_ERR_SYSTEM leaves the cause in errno. Each call names its errors; these are common to all:
+ *   rp_handoff_error, which may be NULL; on failure they write into it which member is at fault and what to do. (If its own
+ *   struct_size is wrong, a call does nothing and answers RP_HANDOFF_ERR_STRUCT_SIZE.) Of a call without one,
+ *   RP_HANDOFF_ERR_SYSTEM leaves the cause in errno. Each call names its errors; these are common to all:
  *     RP_HANDOFF_ERR_INVALID_ARGUMENT  a parameter is NULL that must not be
  *     RP_HANDOFF_ERR_STRUCT_SIZE       a struct_size is not one that any version of that struct has
  *     RP_HANDOFF_ERR_WRONG_HANDLE      a live handle of another kind
@@ -73,11 +74,12 @@
  *
  * STRUCTS
  *
- *   Structs begin with struct_size. In C, begin with the struct's RP_HANDOFF_..._INIT and set what you care about. In
- *   other languages set struct_size to the size of the struct as you compiled it, descriptors that you have none for to
- *   -1, and everything else to zero, which means its default. Any size from that of version 0.2 on is accepted. A library
- *   that is newer than your header uses defaults for what you do not know; an older one that finds a non-zero member which
- *   it does not know answers RP_HANDOFF_ERR_UNSUPPORTED, so that no setting is dropped in silence. In results it writes
+ *   Structs begin with struct_size. In C, begin with the struct's RP_HANDOFF_..._INIT and set what you care about. (These
+ *   macros have designated initializers, which C++ knows from C++20 on, and g++ -Wextra warns of there.) In other languages
+ *   set struct_size to the size of the struct as you compiled it, descriptors that you have none for to -1, and everything
+ *   else to zero, which means its default. Any size from that of version 0.2 on is accepted. A library that is newer than
+ *   your header uses defaults for what you do not know; an older one that finds a non-zero member which it does not know
+ *   answers RP_HANDOFF_ERR_UNSUPPORTED, so that no setting is dropped in silence. In results it writes
  *   only the members that both versions know. Where a member is a flag, zero is no and anything else is yes. `reserved`
  *   members are zero. A pointer and its length are the members `x` and `x_length`; `x` may be NULL where the length is 0.
  *
@@ -691,8 +693,9 @@ enum {
     RP_HANDOFF_IN_FLIGHT_MAX = 4096
 };
 
-/* Settings of either side of a session. The peer is judged by what the kernel says of the sender of its first messages
- * and, for a path that is dialled, of the process that listens there. */
+/* Settings of either side of a session. The peer is judged by what the kernel says of the sender of its first messages:
+ * its user, process and pidfd. For a path that is dialled the user of who listens there is judged before, in create; the
+ * process is not, for a listener may be served by another one. */
 typedef struct rp_handoff_session_options {
     uint32_t struct_size;
     uint32_t peer_flags;       /* RP_HANDOFF_PEER_ANY_UID, RP_HANDOFF_PEER_REQUIRE_PIDFD */
@@ -845,7 +848,8 @@ typedef struct rp_handoff_submission {
  * status RP_HANDOFF_OK is never written there. The items lie struct_size apart, which all of them say alike. TAKES ON
  * SUCCESS the descriptor of each submitted item. What can be sent is sent at once, up to RP_HANDOFF_BATCH_MAX descriptors
  * in one sendmsg(2). Each gets an id that is unique in the session (`out_ids` may be NULL), and exactly one OUTCOME event.
- * Remove a descriptor from your epoll set before.
+ * Remove a descriptor from your epoll set before. A number that is not open is found out as it is sent, unless it has to be
+ * duplicated or has a prologue: then its outcome is BROKER with EBADF.
  * Errors: ERR_INVALID_ARGUMENT (no items, descriptor -1, or 0 without RP_HANDOFF_SUBMIT_ANY_DESCRIPTOR, an unknown flag, a
  * length above its limit or above max_queued_bytes, a length without bytes, a prologue for what is no socket),
  * ERR_STRUCT_SIZE (also items that differ in it, or whose size is no multiple of 8), ERR_LIMIT_SESSION,

@@ -1,6 +1,7 @@
 // Why a call fails, in words: filled in by whoever knows the reason, beside the status that it returns.
 //
-// A function that has more to say than its status takes an Explanation& as its last parameter and returns why.because(...).
+// A function that has more to say than its status takes an Explanation& as its last parameter and returns why.because(...),
+// or why.about(...).
 // The first reason stands: who passes a failure on does not overwrite it.
 #pragma once
 
@@ -24,6 +25,14 @@ class Explanation {
             os_error_ = os_error;
         }
         return status;
+    }
+    // The same of a setting that has a name: predicate is what the sentence says of it, "is NULL and must not be".
+    [[gnu::cold, gnu::noinline]] Status about(Status status, std::string_view member,
+                                              std::string_view predicate) noexcept {
+        Text text(member);
+        text += " ";
+        text += predicate;
+        return because(status, member, text.view());
     }
 
     bool empty() const noexcept { return status_ == Status::ok; }

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <unistd.h>
 
+#include "os/closing.hpp"
 #include "os/endpoint.hpp"
 #include "os/peer.hpp"
 #include "os/stream.hpp"
@@ -39,9 +40,9 @@ class Connector {
 
     Result<ClientConnection> connect() {
         if (request_.cached_endpoint != nullptr && request_.wanted_version == request_.own_version) {
-            if (Result<UniqueFd> fd = dial(request_.cached_endpoint)) {
+            if (Result<os::DrainedFd> fd = dial(request_.cached_endpoint)) {
                 ClientConnection connection;
-                connection.fd = std::move(*fd);
+                connection.fd = fd->release();
                 connection.route = Route::hello_skip;
                 connection.endpoint = request_.cached_endpoint;
                 return connection;
@@ -56,7 +57,8 @@ class Connector {
     }
 
   private:
-    Result<UniqueFd> dial(const char *path) noexcept {
+    // Whoever listens may send what makes a close wait, before he is known.
+    Result<os::DrainedFd> dial(const char *path) noexcept {
         if (!os::is_valid_path(path)) {
             return Failure(Status::path_invalid);
         }
@@ -65,15 +67,16 @@ class Connector {
             const bool late = dialled.error().late || is_due(deadline_, time_.now());
             return Failure(status_of(error_of_dial(dialled.error().os_error, late)));
         }
-        const auto peer = os::peer_credentials(dialled->get());
+        os::DrainedFd fd(std::move(*dialled));
+        const auto peer = os::peer_credentials(fd.get());
         if (!peer || peers_.check(*peer, 0) != Cause::none) {
             return Failure(Status::peer_rejected);
         }
-        return std::move(*dialled);
+        return fd;
     }
 
     Result<ClientConnection> ask_broker() {
-        Result<UniqueFd> fd = dial(request_.broker_path);
+        Result<os::DrainedFd> fd = dial(request_.broker_path);
         if (!fd) {
             return Failure(fd.error());
         }
@@ -90,7 +93,7 @@ class Connector {
         if (!reply) {
             return Failure(reply.error());
         }
-        return reply->negotiated ? follow(std::move(*fd), *reply->negotiated) : refused(*reply->refused);
+        return reply->negotiated ? follow(*fd, *reply->negotiated) : refused(*reply->refused);
     }
 
     Status send_hello(int fd) {
@@ -141,7 +144,7 @@ class Connector {
         return connection;
     }
 
-    Result<ClientConnection> follow(UniqueFd hello_fd, const wire::Negotiated &negotiated) {
+    Result<ClientConnection> follow(os::DrainedFd &hello_fd, const wire::Negotiated &negotiated) {
         ClientConnection connection;
         connection.route = Route::broker_negotiated;
         connection.endpoint = negotiated.backend_pipe;
@@ -155,16 +158,16 @@ class Connector {
         const bool offered =
             (negotiated.server_capabilities & wire::capability_handle_passing) != 0 && connection.token;
         if (request_.adopt && offered && is_ready(hello_fd.get(), *connection.token)) {
-            connection.fd = std::move(hello_fd);
+            connection.fd = hello_fd.release();
             connection.route = Route::handle_passed;
             return connection;
         }
-        hello_fd.reset(); // so that whoever has it sees the end
-        Result<UniqueFd> fd = dial(connection.endpoint.c_str());
+        os::drain_and_close(hello_fd.release()); // so that whoever has it sees the end
+        Result<os::DrainedFd> fd = dial(connection.endpoint.c_str());
         if (!fd) {
             return Failure(fd.error());
         }
-        connection.fd = std::move(*fd);
+        connection.fd = fd->release();
         return connection;
     }
 

@@ -24,6 +24,21 @@ enum class Unreceived {
 // not received (of a listener: accepts all who wait, each of whom may have sent something), and closes. Does not wait for
 // anybody. shutdown(2) tells the peer, and whoever else holds a copy.
 void drain_and_close(UniqueFd socket, Unreceived unreceived = Unreceived::discard) noexcept;
+// The same at the end of its owner, unless it is released before.
+class DrainedFd {
+  public:
+    explicit DrainedFd(UniqueFd socket) noexcept : socket_(std::move(socket)) {}
+    DrainedFd(DrainedFd &&) noexcept = default;
+    DrainedFd &operator=(DrainedFd &&) = delete;
+    ~DrainedFd() { drain_and_close(std::move(socket_)); }
+
+    int get() const noexcept { return socket_.get(); }
+    explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+    UniqueFd release() noexcept { return std::move(socket_); }
+
+  private:
+    UniqueFd socket_;
+};
 // All but the close, of a connection.
 void drain(int socket, Unreceived unreceived = Unreceived::discard) noexcept;
 

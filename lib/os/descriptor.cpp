@@ -94,7 +94,12 @@ void take_rights(const cmsghdr &header, Ancillary &beside) noexcept {
     for (std::size_t i = 0; i < count; ++i) {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(&header) + i * sizeof fd, sizeof fd);
-        UniqueFd own = above_stdio(UniqueFd(fd));
+        UniqueFd received(fd);
+        UniqueFd own(fd >= 0 && fd <= STDERR_FILENO ? fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                                                    : received.release());
+        if (!own) {
+            discard(std::move(received)); // perhaps the last copy
+        }
         if (!own && beside.truncation == Truncation::none) {
             beside.truncation = fd >= 0 || is_shortage(-fd) ? Truncation::descriptors : Truncation::denied;
         }

@@ -141,12 +141,12 @@ Status remove_stale(int directory, const char *name, const Address &address, Exp
     if (!S_ISSOCK(info.st_mode) || !same_user(info)) {
         return fail(why, Status::path_foreign, "what is at the path is no socket of this user, so it stays");
     }
-    const UniqueFd probe = above_stdio(UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+    const DrainedFd probe(above_stdio(UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))));
     if (!probe) {
         return fail_with_errno(why, "no socket to look at what is at the path");
     }
     if (repeated([&] { return ::connect(probe.get(), address.get(), address.length); }) == 0 || errno == EAGAIN) {
-        return fail(why, Status::path_in_use, "another process listens at the path");
+        return fail(why, Status::path_in_use, "a process listens at the path already");
     }
     if (errno == EPROTOTYPE) {
         return fail(why, Status::path_foreign, "the socket at the path is no stream socket, so it stays");

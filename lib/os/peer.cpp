@@ -20,6 +20,14 @@ namespace rp::handoff::os {
 
 namespace {
 
+tl::expected<UniqueFd, int> kept(UniqueFd fd) noexcept {
+    UniqueFd higher = above_stdio(std::move(fd));
+    if (!higher) {
+        return tl::unexpected(errno);
+    }
+    return higher;
+}
+
 constexpr int so_peerpidfd = 77; // of asm-generic; the C library may be older
 constexpr long pidfs_magic = 0x50494446;
 constexpr std::uint64_t all_ids = 0xFFFFFFFF; // the last of 2^32 is no id
@@ -96,7 +104,7 @@ tl::expected<UniqueFd, int> peer_pidfd(int connection) noexcept {
     if (getsockopt(connection, SOL_SOCKET, so_peerpidfd, &fd, &length) != 0) {
         return tl::unexpected(errno);
     }
-    return UniqueFd(fd);
+    return kept(UniqueFd(fd));
 }
 
 tl::expected<UniqueFd, int> pidfd_of(std::uint32_t pid) noexcept {
@@ -105,7 +113,7 @@ tl::expected<UniqueFd, int> pidfd_of(std::uint32_t pid) noexcept {
     if (fd < 0) {
         return tl::unexpected(errno);
     }
-    return UniqueFd(static_cast<int>(fd));
+    return kept(UniqueFd(static_cast<int>(fd)));
 #else
     static_cast<void>(pid);
     return tl::unexpected(ENOSYS);

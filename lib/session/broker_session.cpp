@@ -124,7 +124,7 @@ Result<Broker::Report> BrokerSession::execute(const Submission &submission, Expl
         return Failure(prepared.error());
     }
     Turn turn(*this);
-    if (const Status status = doorbell_.may_wait(); status != Status::ok) {
+    if (const Status status = doorbell_.prepare_to_wait(); status != Status::ok) {
         return Failure(status); // before anything left
     }
     const Result<Index> index = prepared->place(submission, side_);
@@ -134,9 +134,10 @@ Result<Broker::Report> BrokerSession::execute(const Submission &submission, Expl
     OutcomeWaiter waiter;
     side_.set_waiter(*index, waiter);
     side_.ask_answers_here(side_.backend_is_elsewhere());
-    static_cast<void>(wait_for(turn, {&waiter.done}, now, end_of_time));
-    if (!waiter.done) { // stopped, or the wait failed: what became of it is known all the same
-        side_.cancel(*index, now);
+    const Result<bool> waited = wait_for(turn, {&waiter.done}, now, end_of_time);
+    const int os_error = !waited && waited.error() == Status::system ? errno : 0;
+    if (!waiter.done) { // what became of it is known all the same
+        side_.cancel(*index, now, os_error, os_error == 0 ? "cancelled" : "the wait for the answer failed");
     }
     return waiter.report;
 }

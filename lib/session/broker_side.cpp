@@ -78,12 +78,12 @@ bool BrokerSide::cancel(std::uint64_t id, Instant now) {
     if (i == no_index || slots_[i].phase == Phase::ended) {
         return false;
     }
-    cancel(i, now);
+    cancel(i, now, 0, "cancelled");
     return true;
 }
 
-void BrokerSide::cancel(Index i, Instant now) noexcept {
-    conclude(i, {Step::Kind::gave_up, {Cause::cancelled}}, now, "cancelled");
+void BrokerSide::cancel(Index i, Instant now, int os_error, std::string_view detail) noexcept {
+    conclude(i, {Step::Kind::gave_up, {Cause::cancelled, os_error}}, now, detail);
 }
 
 // ---- work -----------------------------------------------------------------------------------------------------------
@@ -130,6 +130,7 @@ void BrokerSide::advance(Instant now) {
     if (!broker_.has_sources()) { // the caller's clock went with the broker's handle
         channel_.end(Status::closed, "the broker was destroyed");
     }
+    room_again_at_ = end_of_time; // unless pump finds that there is none
     channel_.begin_turn(now);
     settle_end(now);
     conclude_due(now);
@@ -173,7 +174,6 @@ void BrokerSide::pump(Instant now) {
         slots_.rest_left();
     }
     channel_.begins_sending();
-    room_again_at_ = end_of_time;
     while (channel_.is_open() && !channel_.link().has_unsent() && slots_.first_queued() != no_index) {
         if (!send_batch(now)) {
             return;

@@ -53,7 +53,7 @@ class BrokerSide {
     std::uint64_t id_of(Index i) const noexcept { return slots_[i].ticket; }
     void set_waiter(Index i, OutcomeWaiter &waiter) noexcept { slots_[i].waiter = &waiter; }
     bool cancel(std::uint64_t id, Instant now);
-    void cancel(Index i, Instant now) noexcept;
+    void cancel(Index i, Instant now, int os_error, std::string_view detail) noexcept;
     // Where answers to the next offers are to come: on the first socket, for a thread that will wait in a read.
     void ask_answers_here(bool here) noexcept { answers_here_ = here; }
     bool backend_is_elsewhere() noexcept {

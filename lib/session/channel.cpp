@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "os/closing.hpp"
 #include "os/connection.hpp"
 #include "os/wait.hpp"
 
@@ -42,7 +43,11 @@ Channel::Channel(Config config, Role role, Discards &discards)
 Status Channel::begin(Instant now, Explanation &why) {
     open_until_ = after(now, config_.open_timeout);
     if (!config_.path.empty()) {
-        return dial(now, why);
+        const Status status = dial(now, why);
+        if (status != Status::ok) {
+            os::drain_and_close(link_.take_socket()); // whoever listens may have sent something already
+        }
+        return status;
     }
     const Status status = take_connection(why);
     if (link_.socket() == config_.connection_fd) {
@@ -57,12 +62,15 @@ Status Channel::begin(Instant now, Explanation &why) {
 
 Status Channel::take_connection(Explanation &why) noexcept {
     if (const Status status = os::check_connection(config_.connection_fd); status != Status::ok) {
-        return why.because(status, "connection_fd", "not a connected Unix stream socket", errno);
+        return why.because(status, "connection_fd", "the descriptor is no connected Unix stream socket", errno);
     }
     if (config_.connection_fd > STDERR_FILENO) {
         link_.set_socket(UniqueFd(config_.connection_fd));
     } else {
         link_.set_socket(UniqueFd(fcntl(config_.connection_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)));
+        if (link_.socket() < 0) {
+            return why.because(Status::system, "connection_fd", "there is no descriptor above 2 to be had", errno);
+        }
     }
     if (const Status status = os::take_connection(link_.socket()); status != Status::ok) {
         return why.because(status, "connection_fd", "the socket's flags could not be set", errno);
@@ -285,8 +293,9 @@ void Channel::begin_turn(Instant now) {
         dial_again(now);
     }
     if (is_opening() && is_due(open_until_, now)) {
-        end(Status::timed_out, state_ == State::dialling ? "the backlog of the peer's socket stayed full"
-                                                         : "the peer did not greet in time");
+        end(Status::timed_out, state_ == State::dialling
+                                   ? "the backlog of the peer's socket stayed full"
+                                   : "the peer did not greet in time, or nobody called process on this side");
     }
 }
 

@@ -134,16 +134,12 @@ void Doorbell::set_bell(bool raised) noexcept {
 
 // ---- threads that wait ----------------------------------------------------------------------------------------------
 
-Status Doorbell::may_wait() const noexcept {
+Status Doorbell::prepare_to_wait() noexcept {
     if (is_stopped()) {
         return Status::closed;
     }
-    return !time_.is_real() && lookout_ != nullptr ? Status::busy : Status::ok;
-}
-
-Status Doorbell::prepare_to_wait() noexcept {
-    if (const Status status = may_wait(); status != Status::ok) {
-        return status;
+    if (!time_.is_real() && lookout_ != nullptr) {
+        return Status::busy;
     }
     if (!time_.is_real() && !set_) {
         Result<os::Poller> poller = os::Poller::create(false);

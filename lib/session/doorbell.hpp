@@ -76,9 +76,7 @@ class Doorbell {
     };
     enum class Woken { by_something, by_time, not_at_all };
 
-    // Whether a wait could begin now. busy, where only one thread can wait and one does; closed: stopped.
-    Status may_wait() const noexcept;
-    // Before each wait: makes what it takes. As may_wait; system.
+    // Before each wait: makes what it takes. busy, where only one thread can wait and one does; closed: stopped; system.
     Status prepare_to_wait() noexcept;
     bool has_lookout() const noexcept { return lookout_ != nullptr; }
     // As the lookout: unlocks and sleeps until something comes, or `until`. by_something: look what it is.

@@ -1,5 +1,6 @@
 // Why a call failed, as its rp_handoff_error tells.
 #include "support/exchange.hpp"
+#include "support/process.hpp"
 #include "support/session.hpp"
 
 #include <string>
@@ -17,7 +18,10 @@ void check_told(Call call, std::int32_t status, const std::string &member) {
     CHECK(call(error.get()) == status);
     CHECK(error.value.status == status);
     CHECK(std::string(error.value.member) == member);
-    CHECK(std::string(error.value.text).size() > 5);
+    const std::string text = error.value.text;
+    CHECK(text.find(' ') != std::string::npos);
+    CHECK_MESSAGE(text.find("is ") != 0, text); // a sentence, not what is left of one
+    CHECK_MESSAGE(text.find("has ") != 0, text);
     CHECK(call(nullptr) == status);
 }
 
@@ -199,10 +203,10 @@ TEST_CASE("a handle that is none is told, too") {
     const Backend backend = make_backend();
     auto outcome = sized<rp_handoff_outcome>();
     check_told([&](rp_handoff_error *e) { return rp_handoff_broker_execute(nullptr, &request, &outcome, e); },
-               RP_HANDOFF_ERR_INVALID_ARGUMENT, "handle");
+               RP_HANDOFF_ERR_INVALID_ARGUMENT, "broker");
     auto *const other = reinterpret_cast<rp_handoff_broker *>(backend.get());
     check_told([&](rp_handoff_error *e) { return rp_handoff_broker_execute(other, &request, &outcome, e); },
-               RP_HANDOFF_ERR_WRONG_HANDLE, "handle");
+               RP_HANDOFF_ERR_WRONG_HANDLE, "broker");
 }
 
 TEST_CASE("names are the constants', in lower case, and unknown for any other number") {
@@ -227,4 +231,33 @@ TEST_CASE("names are the constants', in lower case, and unknown for any other nu
     }
     is(rp_handoff_owner_name, 0, "unknown");
     is(rp_handoff_event_name, 0, "unknown");
+}
+
+TEST_CASE("a limit that was passed is told with the limit") {
+    OutStruct<rp_handoff_error> error;
+    auto options = sized<rp_handoff_broker_options>();
+    options.in_flight_percent = 101;
+    Out<rp_handoff_broker *> out;
+    CHECK(rp_handoff_broker_create(&options, out.get(), error.get()) == RP_HANDOFF_ERR_INVALID_ARGUMENT);
+    CHECK(std::string(error.value.text) == "in_flight_percent is above its limit, which is 100");
+}
+
+TEST_CASE("a handle that will not do is named by its parameter, and why") {
+    const Broker broker = make_broker();
+    const Joined joined;
+    const auto record = [](rp_handoff_broker *handle) {
+        return [handle](rp_handoff_error *error) {
+            auto key = sized<rp_handoff_backend_key>();
+            return rp_handoff_broker_record(handle, &key, RP_HANDOFF_REASON_NONE, nullptr, error);
+        };
+    };
+    check_told(record(nullptr), RP_HANDOFF_ERR_INVALID_ARGUMENT, "broker");
+    auto *const other = reinterpret_cast<rp_handoff_broker *>(joined.offering.get());
+    check_told(record(other), RP_HANDOFF_ERR_WRONG_HANDLE, "broker");
+    Child child([&](const Wire &) {
+        auto error = sized<rp_handoff_error>();
+        must(record(broker.get())(&error) == RP_HANDOFF_ERR_FORKED);
+        must(std::string(error.text) == "broker was inherited by fork(2): a child may only destroy it");
+    });
+    CHECK(child.wait() == 0);
 }

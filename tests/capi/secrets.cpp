@@ -1,5 +1,5 @@
 // Tokens of the v1 wire end with their handoff: whichever way it goes, none is left in the memory of broker and backend.
-#include "support/memory.hpp"
+#include "support/memory_scan.hpp"
 #include "support/sockets.hpp"
 #include "support/valgrind.hpp"
 

@@ -5,8 +5,9 @@
 #include <cstdio>
 #include <cstring>
 #include <pthread.h>
+#include <vector>
 
-#include "support/exchange.hpp"
+#include "support/sockets.hpp"
 
 namespace rp::test {
 

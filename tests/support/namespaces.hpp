@@ -47,4 +47,25 @@ inline void write_file(const char *path, const std::string &text) {
     must(fd && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
 }
 
+constexpr std::uint32_t overflow = 65534; // /proc/sys/kernel/overflowuid, as it is unless somebody writes it
+
+inline bool is_root() {
+    if (geteuid() != 0) {
+        std::printf("takes root, to become other users: skipped\n");
+    }
+    return geteuid() == 0;
+}
+
+// Into a user namespace where nobody but this user has a name, and that is the overflow uid.
+inline bool lose_all_names() {
+    const uid_t outside = geteuid();
+    if (unshare(CLONE_NEWUSER) != 0) {
+        std::printf("no user namespaces here: skipped\n");
+        return false;
+    }
+    write_file("/proc/self/uid_map", "65534 " + std::to_string(outside) + " 1");
+    must(geteuid() == overflow);
+    return true;
+}
+
 } // namespace rp::test

@@ -133,6 +133,13 @@ class Child {
     Wire wire_;
 };
 
+// Runs end() in a child, which ends well.
+template <class End>
+void in_a_child(End end) {
+    Child child([&](const Wire &) { end(); });
+    CHECK(child.wait() == 0);
+}
+
 // Replaces this process. Descriptors reach the program only if they are not close-on-exec.
 [[noreturn]] inline void execute_program(std::vector<std::string> arguments) {
     std::vector<char *> argv;

@@ -10,27 +10,6 @@ using namespace rp::test;
 
 namespace {
 
-constexpr std::uint32_t overflow = 65534;
-
-bool is_root() {
-    if (geteuid() != 0) {
-        std::printf("takes root, to become other users: skipped\n");
-    }
-    return geteuid() == 0;
-}
-
-// Into a user namespace where nobody but this user has a name, and that is the overflow uid.
-bool lose_all_names() {
-    const uid_t outside = geteuid();
-    if (unshare(CLONE_NEWUSER) != 0) {
-        std::printf("no user namespaces here: skipped\n");
-        return false;
-    }
-    write_file("/proc/self/uid_map", "65534 " + std::to_string(outside) + " 1");
-    must(geteuid() == overflow);
-    return true;
-}
-
 // Where other users may go.
 UniqueFd public_listener(const Directory &directory, const std::string &path) {
     REQUIRE(chmod(directory.path().c_str(), 0755) == 0);

@@ -12,28 +12,6 @@ namespace {
 
 const std::string long_text(200, 'x'); // too long for any text to live without memory of its own
 
-struct Answer {
-    std::int32_t status;
-    bool happened; // the allocation that was to fail
-};
-template <class Call>
-Answer failing(std::size_t nth, Call call) {
-    const FailAllocation fail(nth);
-    const std::int32_t status = call();
-    return {status, fail.happened()};
-}
-
-// attempt(nth) does the whole thing with allocation number nth failing, and answers whether it came to that. Until it did
-// not.
-template <class Attempt>
-std::size_t for_every_allocation(Attempt attempt) {
-    std::size_t nth = 0;
-    while (attempt(nth)) {
-        REQUIRE(++nth < 1000);
-    }
-    return nth;
-}
-
 void check_answer(const Answer &answer) {
     CHECK((answer.status == RP_HANDOFF_OK || answer.status == RP_HANDOFF_ERR_NO_MEMORY));
     CHECK((answer.status == RP_HANDOFF_OK || answer.happened));
@@ -52,15 +30,15 @@ rp_handoff_front_door_service service_at(const char *path) {
 
 TEST_CASE("a front door without memory is not made, and a service without memory does not replace the one before") {
     const Broker broker = make_broker();
-    CHECK(for_every_allocation([&](std::size_t nth) {
-              Out<rp_handoff_front_door *> out;
-              const Answer answer =
-                  failing(nth, [&] { return rp_handoff_front_door_create(broker.get(), nullptr, out.get(), nullptr); });
-              CHECK(answer.status == (answer.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
-              CHECK(out.untouched() == answer.happened);
-              rp_handoff_front_door_destroy(answer.happened ? nullptr : out.value);
-              return answer.happened;
-          }) >= 1);
+    for_every_allocation(1, [&](std::size_t nth) {
+        Out<rp_handoff_front_door *> out;
+        const Answer answer = without_memory(
+            nth, [&] { return rp_handoff_front_door_create(broker.get(), nullptr, out.get(), nullptr); });
+        CHECK(answer.status == (answer.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
+        CHECK(out.untouched() == answer.happened);
+        rp_handoff_front_door_destroy(answer.happened ? nullptr : out.value);
+        return answer.happened;
+    });
 
     const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
     auto service = service_at("/backend");
@@ -71,16 +49,16 @@ TEST_CASE("a front door without memory is not made, and a service without memory
     service.client_uids = uids;
     service.client_uids_length = 2;
     bool known = false;
-    CHECK(for_every_allocation([&](std::size_t nth) {
-              const Answer answer =
-                  failing(nth, [&] { return rp_handoff_front_door_put_service(door.get(), &service, nullptr); });
-              CHECK(answer.status == (answer.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
-              known = known || !answer.happened;
-              const Guest guest(hello_of(long_text));
-              CHECK(serve(door, guest.brokers_end()).visit.code ==
-                    (known ? RP_HANDOFF_REFUSED_VERSION_BLOCKED : RP_HANDOFF_REFUSED_SERVICE_UNKNOWN));
-              return answer.happened;
-          }) >= 5);
+    for_every_allocation(5, [&](std::size_t nth) {
+        const Answer answer =
+            without_memory(nth, [&] { return rp_handoff_front_door_put_service(door.get(), &service, nullptr); });
+        CHECK(answer.status == (answer.happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
+        known = known || !answer.happened;
+        const Guest guest(hello_of(long_text));
+        CHECK(serve(door, guest.brokers_end()).visit.code ==
+              (known ? RP_HANDOFF_REFUSED_VERSION_BLOCKED : RP_HANDOFF_REFUSED_SERVICE_UNKNOWN));
+        return answer.happened;
+    });
 }
 
 TEST_CASE(
@@ -90,7 +68,7 @@ TEST_CASE(
     const std::string path = directory / "backend";
     REQUIRE(rp::test::listen_at(server.backend.get(), path.c_str()) == RP_HANDOFF_OK);
     int served = 0;
-    const std::size_t failed = for_every_allocation([&](std::size_t nth) {
+    for_every_allocation(8, [&](std::size_t nth) {
         CAPTURE(nth);
         const Broker broker = make_broker();
         const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
@@ -99,7 +77,7 @@ TEST_CASE(
         const Guest guest(padded_to(encoded(hello_of(long_text)), 4000)); // too long to be read without memory
         OutStruct<rp_handoff_front_door_visit> visit;
         OutStruct<rp_handoff_outcome> outcome;
-        const Answer answer = failing(nth, [&] {
+        const Answer answer = without_memory(nth, [&] {
             return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), visit.get(), outcome.get());
         });
         check_answer(answer);
@@ -116,21 +94,20 @@ TEST_CASE(
         }
         return answer.happened;
     });
-    CHECK(failed >= 8);
     CHECK(served >= 1);
 }
 
 TEST_CASE("a refusal without memory is no memory, and nothing else") {
-    CHECK(for_every_allocation([&](std::size_t nth) {
-              const Broker broker = make_broker();
-              const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
-              const Guest guest(hello_of());
-              auto visit = sized<rp_handoff_front_door_visit>();
-              const Answer answer = failing(
-                  nth, [&] { return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), &visit, nullptr); });
-              check_answer(answer);
-              return answer.happened;
-          }) >= 2);
+    for_every_allocation(2, [&](std::size_t nth) {
+        const Broker broker = make_broker();
+        const FrontDoor door = make_front_door(broker, sized<rp_handoff_front_door_options>());
+        const Guest guest(hello_of());
+        auto visit = sized<rp_handoff_front_door_visit>();
+        const Answer answer = without_memory(
+            nth, [&] { return rp_handoff_front_door_serve(door.get(), guest.brokers_end(), &visit, nullptr); });
+        check_answer(answer);
+        return answer.happened;
+    });
 }
 
 TEST_CASE("a client without memory has no connection, and leaves no descriptor") {
@@ -143,20 +120,20 @@ TEST_CASE("a client without memory has no connection, and leaves no descriptor")
         request.adopt = adopt ? 1 : 0;
         request.own_version = long_text.c_str();
         int connected = 0;
-        CHECK(for_every_allocation([&](std::size_t nth) {
-                  CAPTURE(nth);
-                  OutStruct<rp_handoff_client_connection> out;
-                  const Answer answer =
-                      failing(nth, [&] { return rp_handoff_client_connect(&request, out.get(), nullptr); });
-                  check_answer(answer);
-                  CHECK(out.untouched() == (answer.status != RP_HANDOFF_OK));
-                  if (answer.status == RP_HANDOFF_OK) {
-                      const UniqueFd fd(out.value.fd);
-                      ++connected;
-                  }
-                  CHECK(open_descriptors() == before);
-                  return answer.happened;
-              }) >= 3);
+        for_every_allocation(3, [&](std::size_t nth) {
+            CAPTURE(nth);
+            OutStruct<rp_handoff_client_connection> out;
+            const Answer answer =
+                without_memory(nth, [&] { return rp_handoff_client_connect(&request, out.get(), nullptr); });
+            check_answer(answer);
+            CHECK(out.untouched() == (answer.status != RP_HANDOFF_OK));
+            if (answer.status == RP_HANDOFF_OK) {
+                const UniqueFd fd(out.value.fd);
+                ++connected;
+            }
+            CHECK(open_descriptors() == before);
+            return answer.happened;
+        });
         CHECK(connected >= 1);
     }
 }

@@ -10,30 +10,12 @@ namespace {
 
 constexpr std::uint64_t id = 5;
 
-// Runs body(n), whose allocation n fails, for every n until there is none.
-template <class Body>
-void for_every_allocation(std::size_t at_least, Body body) {
-    std::size_t nth = 0;
-    while (body(nth)) {
-        ++nth;
-    }
-    CHECK(nth >= at_least); // or nothing was tried
-}
-
-// What one call answers when its allocation `nth` fails; and whether there was one.
-template <class Call>
-std::pair<std::int32_t, bool> call_without_memory(std::size_t nth, Call call) {
-    const FailAllocation failing(nth);
-    const std::int32_t status = call();
-    return {status, failing.happened()};
-}
-
 // A call that changes nothing when it fails.
 template <class Call>
 void check_call(std::size_t at_least, Call call) {
     for_every_allocation(at_least, [&](std::size_t nth) {
         CAPTURE(nth);
-        const auto [status, happened] = call_without_memory(nth, call);
+        const auto [status, happened] = without_memory(nth, call);
         CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         return happened;
     });
@@ -114,7 +96,7 @@ TEST_CASE("wherever memory runs out in an exchange, nobody owns the connection t
         Pairing pairing;
         pairing.renew();
         auto outcome = sized<rp_handoff_outcome>();
-        const auto [status, happened] = call_without_memory(nth, [&] { return pairing.hand_over(outcome); });
+        const auto [status, happened] = without_memory(nth, [&] { return pairing.hand_over(outcome); });
         check_one_owner(pairing, status, outcome);
         if (status == RP_HANDOFF_ERR_NO_MEMORY) {
             CHECK(statistics(pairing.broker).pending_tokens == 1); // nothing was changed
@@ -135,7 +117,7 @@ TEST_CASE(
         }
         pairing.renew();
         auto outcome = sized<rp_handoff_outcome>();
-        const auto [status, happened] = call_without_memory(nth, [&] { return pairing.hand_over(outcome); });
+        const auto [status, happened] = without_memory(nth, [&] { return pairing.hand_over(outcome); });
         check_one_owner(pairing, status, outcome);
         check_works(pairing);
         return happened;
@@ -154,8 +136,8 @@ TEST_CASE("a long answer for which there is no memory leaves nobody sure") {
         request.connection_fd = fresh.a.get();
         write_all(fresh.b.get(), padded_to(acceptance(request.token, id), 4000));
         auto outcome = sized<rp_handoff_outcome>();
-        const auto [status, happened] = call_without_memory(
-            nth, [&] { return rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr); });
+        const auto [status, happened] =
+            without_memory(nth, [&] { return rp_handoff_broker_execute(broker.get(), &request, &outcome, nullptr); });
         if (happened && status == RP_HANDOFF_OK) {
             was_without_memory = true;
             CHECK(outcome.cause == RP_HANDOFF_CAUSE_NO_MEMORY);
@@ -177,7 +159,7 @@ TEST_CASE("a long offer for which there is no memory is dropped with its descrip
         client.fd.reset();
         rp_handoff_offer *offer = nullptr;
         const auto [status, happened] =
-            call_without_memory(nth, [&] { return rp_handoff_backend_next_offer(backend.get(), 0, &offer); });
+            without_memory(nth, [&] { return rp_handoff_backend_next_offer(backend.get(), 0, &offer); });
         if (status == RP_HANDOFF_OK) {
             rp_handoff_offer_destroy(offer);
         } else {
@@ -216,7 +198,7 @@ TEST_CASE("a token is issued or not, and never half") {
         rp_handoff_token token{};
         const std::string name(200, 'n');
         const auto [status, happened] =
-            call_without_memory(nth, [&] { return rp_handoff_broker_issue(broker.get(), name.c_str(), 0, &token); });
+            without_memory(nth, [&] { return rp_handoff_broker_issue(broker.get(), name.c_str(), 0, &token); });
         CHECK(status == (happened ? RP_HANDOFF_ERR_NO_MEMORY : RP_HANDOFF_OK));
         CHECK(statistics(broker).pending_tokens == before + (happened ? 0 : 1));
         CHECK(statistics(broker).pending_acks == before + (happened ? 0 : 1));
@@ -230,12 +212,12 @@ TEST_CASE("issuing and announcing go on growing after memory ran out") {
     for (int round = 0; round < 100; ++round) {
         rp_handoff_token token{};
         const auto issued =
-            call_without_memory(0, [&] { return rp_handoff_broker_issue(broker.get(), "service", 0, &token); });
-        if (issued.first != RP_HANDOFF_OK) {
+            without_memory(0, [&] { return rp_handoff_broker_issue(broker.get(), "service", 0, &token); });
+        if (issued.status != RP_HANDOFF_OK) {
             token = issue(broker);
         }
-        const auto expected = call_without_memory(0, [&] { return rp_handoff_backend_expect(backend.get(), &token); });
-        if (expected.first != RP_HANDOFF_OK) {
+        const auto expected = without_memory(0, [&] { return rp_handoff_backend_expect(backend.get(), &token); });
+        if (expected.status != RP_HANDOFF_OK) {
             CHECK(rp_handoff_backend_expect(backend.get(), &token) == RP_HANDOFF_OK);
         }
         CHECK(rp_handoff_backend_consume(backend.get(), &token, token.bytes, 16) == RP_HANDOFF_OK);

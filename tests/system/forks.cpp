@@ -9,16 +9,6 @@
 
 using namespace rp::test;
 
-namespace {
-
-template <class End>
-void in_a_child(End end) {
-    Child child([&](const Wire &) { end(); });
-    CHECK(child.wait() == 0);
-}
-
-} // namespace
-
 TEST_CASE("a child that ends the broker that it inherited leaves the parent's tokens as they are") {
     Scene scene;
     in_a_child([&] { rp_handoff_broker_destroy(scene.broker.get()); });

@@ -8,16 +8,6 @@
 
 using namespace rp::test;
 
-namespace {
-
-template <class End>
-void in_a_child(End end) {
-    Child child([&](const Wire &) { end(); });
-    CHECK(child.wait() == 0);
-}
-
-} // namespace
-
 TEST_CASE("a child that destroys both sides of a session leaves the parent's as they are, whatever is in flight") {
     Joined joined;
     ClientConnection clients[4];

@@ -8,24 +8,6 @@ using namespace rp::test;
 
 namespace {
 
-// Runs body(n), whose allocation n fails, for every n until there is none.
-template <class Body>
-void for_every_allocation(std::size_t at_least, Body body) {
-    std::size_t nth = 0;
-    while (body(nth)) {
-        ++nth;
-    }
-    CHECK(nth >= at_least); // or nothing was tried
-}
-
-// What one call answers when its allocation `nth` fails; and whether there was one.
-template <class Call>
-std::pair<std::int32_t, bool> without_memory(std::size_t nth, Call call) {
-    const FailAllocation failing(nth);
-    const std::int32_t status = call();
-    return {status, failing.happened()};
-}
-
 void check_works(const Joined &joined) {
     ClientConnection client;
     submit(joined.offering, client);

@@ -194,7 +194,7 @@ TEST_CASE("whatever step fails after the name was made, the name goes, and the l
 TEST_CASE("what is in the way is told: somebody who listens, a file, a socket of another kind") {
     const Directory directory;
     const UniqueFd listener = listener_at(directory / "taken");
-    check_refused(directory / "taken", Status::path_in_use, "another process listens at the path");
+    check_refused(directory / "taken", Status::path_in_use, "a process listens at the path already");
     const UniqueFd file(open((directory / "file").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     check_refused(directory / "file", Status::path_foreign,
                   "what is at the path is no socket of this user, so it stays");

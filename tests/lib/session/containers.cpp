@@ -12,8 +12,6 @@ using rp::handoff::session::PidfdState;
 
 namespace {
 
-constexpr std::uint32_t overflow = 65534;
-
 bool contains(const std::string &text, const char *part) {
     return text.find(part) != std::string::npos;
 }
@@ -136,25 +134,6 @@ void demands(const Config &config, const char *sentence) {
 bool kernel_gives_pidfds() {
     const Sessions sessions;
     return sessions.broker->peer()->pidfd_state == PidfdState::held;
-}
-
-bool is_root() {
-    if (geteuid() != 0) {
-        std::printf("takes root, to become other users: skipped\n");
-    }
-    return geteuid() == 0;
-}
-
-// Into a user namespace where nobody but this user has a name, and that is the overflow uid.
-bool lose_all_names() {
-    const uid_t outside = geteuid();
-    if (unshare(CLONE_NEWUSER) != 0) {
-        std::printf("no user namespaces here: skipped\n");
-        return false;
-    }
-    write_file("/proc/self/uid_map", "65534 " + std::to_string(outside) + " 1");
-    must(geteuid() == overflow);
-    return true;
 }
 
 // As a nameless one, with these uids listed: how it meets a stranger at the other end.
