@@ -373,3 +373,86 @@ TEST_CASE("a backend whose poller is gone says so instead of spinning") {
         CHECK(errno == EINVAL);
     }
 }
+
+namespace {
+
+// Calls call(path of a socket). In the moment in which the library has connected, or asks who listens, the listener accepts
+// and sends `first` and a connection that lingers; `stranger`: he is somebody else than was expected.
+template <class Call>
+void check_listener_is_not_waited_for(bool stranger, const Bytes &first, Call call) {
+    const Directory directory;
+    const std::string path = directory / "socket";
+    const UniqueFd listener = listener_at(path);
+    LingeringConnection connection;
+    UniqueFd accepted;
+    const auto send = [&] {
+        if (accepted) {
+            return;
+        }
+        accepted = UniqueFd(::accept(listener.get(), nullptr, nullptr));
+        REQUIRE(accepted);
+        REQUIRE(::send(accepted.get(), first.data(), first.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(first.size()));
+        connection.send_by(accepted.get(), {1});
+    };
+    const Hooked<int(int, int, int, void *, socklen_t *)> asked(
+        calls::getsockopt(), [&](int fd, int level, int name, void *value, socklen_t *length) {
+            const int answer = calls::getsockopt().real(fd, level, name, value, length);
+            if (level == SOL_SOCKET && name == SO_PEERCRED) {
+                send();
+                static_cast<ucred *>(value)->uid += stranger ? 1 : 0;
+            }
+            return answer;
+        });
+    const Watch watch;
+    CHECK(call(path, send) < 0);
+    CHECK(accepted);
+    CHECK(watch.nobody_waited());
+}
+
+std::int32_t connect_client(const std::string &path) {
+    auto request = sized<rp_handoff_client_request>();
+    request.broker_path = path.c_str();
+    request.service_name = "service";
+    auto connection = sized<rp_handoff_client_connection>();
+    return rp_handoff_client_connect(&request, &connection, nullptr);
+}
+
+} // namespace
+
+TEST_CASE("a stranger who listens where a client or a session dials makes nobody wait") {
+    check_listener_is_not_waited_for(true, {},
+                                     [](const std::string &path, const auto &) { return connect_client(path); });
+    const Broker broker = make_broker();
+    check_listener_is_not_waited_for(true, {}, [&](const std::string &path, const auto &) {
+        auto options = sized<rp_handoff_session_options>();
+        options.socket_path = path.c_str();
+        rp_handoff_session *made = nullptr;
+        return rp_handoff_session_create_broker(broker.get(), &options, &made, nullptr);
+    });
+    check_listener_is_not_waited_for(true, {}, [](const std::string &path, const auto &) {
+        auto options = sized<rp_handoff_session_options>();
+        options.socket_path = path.c_str();
+        rp_handoff_session *made = nullptr;
+        return rp_handoff_session_create_backend(&options, &made, nullptr);
+    });
+}
+
+TEST_CASE("a broker whose reply is none makes no client wait") {
+    check_listener_is_not_waited_for(false, Bytes(5, 0xFF),
+                                     [](const std::string &path, const auto &) { return connect_client(path); });
+}
+
+TEST_CASE("who listens at a path already makes nobody wait who would like to") {
+    check_listener_is_not_waited_for(false, {}, [](const std::string &path, const auto &send) {
+        const Hooked<int(int, const sockaddr *, socklen_t)> connected(
+            calls::connect(), [&](int fd, const sockaddr *address, socklen_t length) {
+                const int answer = calls::connect().real(fd, address, length);
+                send();
+                return answer;
+            });
+        rp_handoff_listener *made = nullptr;
+        const std::int32_t status = rp::test::create_listener(path.c_str(), &made);
+        CHECK(status == RP_HANDOFF_ERR_PATH_IN_USE);
+        return status;
+    });
+}

@@ -1,9 +1,12 @@
 // Sessions when the kernel does not do what it should: interrupted, short of something, older than this library.
 #include <algorithm>
 #include <map>
+#include <thread>
 
 #include "support/descriptors.hpp"
+#include "support/process.hpp"
 #include "support/session_faults.hpp"
+#include "support/shortage.hpp"
 
 using namespace rp::test;
 
@@ -112,8 +115,60 @@ TEST_CASE("what a loop or a wait needs of the kernel is made when it is asked fo
         const Session fresh = receive_over(std::move(pair.a));
         CHECK(rp_handoff_session_wait(fresh.get(), second) == RP_HANDOFF_ERR_SYSTEM);
         CHECK(rp_handoff_session_get_fd(fresh.get()) == RP_HANDOFF_ERR_SYSTEM);
+
+        const ClientConnection client;
+        const auto submission = submission_of(client.fd.get());
+        OutStruct<rp_handoff_outcome> outcome;
+        auto error = sized<rp_handoff_error>();
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, outcome.get(), &error) ==
+              RP_HANDOFF_ERR_SYSTEM);
+        CHECK(error.os_error == EMFILE);
+        CHECK(outcome.untouched());
+        joined.turn();
+        CHECK(take_event(joined.receiving).kind == 0);
     }
     check_hands_over(joined);
+}
+
+TEST_CASE("an execute whose wait fails says so, and whose the connection is") {
+    const Joined joined;
+    bool done = false;
+    std::thread second_thread([&] { // so that it waits in ppoll(2)
+        while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE)) {
+            std::this_thread::yield();
+        }
+    });
+    const ClientConnection client;
+    const auto submission = submission_of(client.fd.get());
+    auto outcome = sized<rp_handoff_outcome>();
+    {
+        const Hooked<int(pollfd *, nfds_t, const timespec *, const sigset_t *)> hook(
+            calls::ppoll(), [](pollfd *, nfds_t, const timespec *, const sigset_t *) { return fails_with(ENOMEM); });
+        CHECK(rp_handoff_session_execute(joined.offering.get(), &submission, &outcome, nullptr) == RP_HANDOFF_OK);
+    }
+    __atomic_store_n(&done, true, __ATOMIC_RELEASE);
+    second_thread.join();
+    CHECK(outcome.ownership == RP_HANDOFF_OWNER_BROKER);
+    CHECK(outcome.cause == RP_HANDOFF_CAUSE_CANCELLED);
+    CHECK(outcome.os_error == ENOMEM);
+    CHECK(std::string(outcome.detail).find("the wait for the answer failed") == 0);
+}
+
+TEST_CASE("a connection at 1 for which there is no other number is told as what it is, and stays the caller's") {
+    SocketPair pair;
+    Child child([&](const Wire &) {
+        auto options = sized<rp_handoff_session_options>();
+        options.connection_fd = 1;
+        must(dup2(pair.a.get(), 1) == 1);
+        rp_handoff_session *made = nullptr;
+        auto error = sized<rp_handoff_error>();
+        const NoMoreDescriptors none;
+        must(rp_handoff_session_create_backend(&options, &made, &error) == RP_HANDOFF_ERR_SYSTEM);
+        must(error.os_error == EMFILE);
+        must(std::string(error.member) == "connection_fd");
+        must(fcntl(1, F_GETFD) >= 0);
+    });
+    CHECK(child.wait() == 0);
 }
 
 TEST_CASE("a dial that fails says why") {

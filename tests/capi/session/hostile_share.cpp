@@ -146,3 +146,26 @@ TEST_CASE("a backend that ends its sessions unread and comes again gets no more,
     }
     CHECK(unread == window);
 }
+
+TEST_CASE("a session that ends while it waits for room that others take has nothing left that wakes a loop") {
+    const Setup setup = narrow();
+    const Broker broker = make_broker(setup.broker);
+    Hostile before(broker, setup);
+    CHECK(before.submit(window) == window);
+    before.offering.reset(); // unread
+    Hostile after(broker, setup);
+    CHECK(after.submit(1) == 1);
+    const std::uint64_t pause = timeout_of(after.offering);
+    CHECK(pause > 0);
+    CHECK(pause < second); // it will look again
+    after.backend.connection.reset();
+    after.backend.aside.reset();
+    turn({&after.offering});
+    Event last;
+    for (Event event = take_event(after.offering); event.kind != 0; event = take_event(after.offering)) {
+        last = std::move(event);
+    }
+    CHECK(last.kind == RP_HANDOFF_EVENT_CLOSED);
+    CHECK(timeout_of(after.offering) == RP_HANDOFF_FOREVER);
+    CHECK_FALSE(is_readable(fd_of(after.offering)));
+}

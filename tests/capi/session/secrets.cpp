@@ -158,3 +158,28 @@ TEST_CASE("of a token that the caller issued, and gave to a session, only the ca
         check_no_token_in_memory();
     }
 }
+
+TEST_CASE("of a handoff that is refused for another of its members no token is left" *
+          doctest::test_suite(not_under_valgrind)) {
+    const Secretive side;
+    const ClientConnection client;
+    auto submission = submission_of(client.fd.get());
+    submission.flags = RP_HANDOFF_SUBMIT_TOKEN;
+    submission.token = issue(side.joined->broker);
+    auto outcome = sized<rp_handoff_outcome>();
+    auto short_outcome = outcome;
+    short_outcome.struct_size = 1;
+    for (const bool unknown_flag : {false, true}) {
+        submission.flags |= unknown_flag ? 1U << 31 : 0U;
+        submission.reserved = unknown_flag ? 0 : 1;
+        std::int32_t status = 0;
+        CHECK(tokens_left_on_stack([&] { status = try_submit(side.joined->offering, submission); }) == 0);
+        CHECK(status < 0);
+        for (rp_handoff_outcome *const out : {&outcome, &short_outcome}) {
+            CHECK(tokens_left_on_stack([&] {
+                      status = rp_handoff_session_execute(side.joined->offering.get(), &submission, out, nullptr);
+                  }) == 0);
+            CHECK(status < 0);
+        }
+    }
+}

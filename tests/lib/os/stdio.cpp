@@ -3,8 +3,10 @@
 #include "support/stdio.hpp"
 #include "os/descriptor.hpp"
 #include "os/endpoint.hpp"
+#include "os/peer.hpp"
 #include "os/poller.hpp"
 #include "os/shared_memory.hpp"
+#include "support/linger.hpp"
 #include "support/sockets.hpp"
 
 using namespace rp::test;
@@ -66,4 +68,36 @@ TEST_CASE("no descriptor and no pidfd that a message brings is at 0, 1 or 2") {
         must(fcntl(beside->descriptors.take().get(), F_GETFD) == FD_CLOEXEC);
         return beside;
     });
+}
+
+TEST_CASE("no pidfd that is opened is at 0, 1 or 2") {
+    const SocketPair pair;
+    check_without_stdio([] { return os::pidfd_of(static_cast<std::uint32_t>(getpid())); });
+    check_without_stdio([&] {
+        auto pidfd = std::make_unique<tl::expected<UniqueFd, int>>(os::peer_pidfd(pair.a.get()));
+        must(*pidfd || pidfd->error() == ENOPROTOOPT); // Linux 6.5
+        return pidfd;
+    });
+}
+
+TEST_CASE("a descriptor that came as 0, and for which there is no other number, is closed without waiting") {
+    SocketPair pair;
+    LingeringConnection connection;
+    connection.send_by(pair.a.get(), {1});
+    Child child([&](const Wire &) {
+        pair.a.reset();
+        close(0);
+        const rlimit standard{3, 3}; // numbers below 3 only
+        must(setrlimit(RLIMIT_NOFILE, &standard) == 0);
+        os::Ancillary beside;
+        std::uint8_t byte = 0;
+        const Watch watch;
+        must(os::receive_message(pair.b.get(), &byte, 1, false, beside).bytes == 1);
+        must(watch.nobody_waited());
+        must(beside.descriptors.empty());
+        must(beside.truncation == os::Truncation::descriptors);
+        must(fcntl(0, F_GETFD) < 0);
+    });
+    pair.b.reset(); // the child's is the last one
+    CHECK(child.wait() == 0);
 }
